@@ -1,0 +1,56 @@
+"""Every setting of the method; the defaults are what ships, and a checkpoint carries its own copy."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Shape of the U-Net. The defaults are the paper's (7,071,386 parameters)."""
+
+    scans: int = 2  # input channels: baseline and follow-up
+    classes: int = 2  # background and new lesion
+    features: int = 24  # channels after the first convolution
+    levels: int = 3  # max-poolings; sides must be multiples of 2**levels
+    groups: int = 8  # of every GroupNorm
+    dropout: float = 0.5  # after each max-pooling
+
+
+@dataclass(frozen=True)
+class PreprocessConfig:
+    """From two scans to the two channels of the network."""
+
+    spacing_mm: float = 1.0  # isotropic working grid
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """From the two channels to a mask."""
+
+    window: int = 64  # voxels a side; GroupNorm makes the output depend on it, so it is the training patch
+    overlap: float = 0.5  # of neighbouring windows (METHOD: stride 32)
+    threshold: float = 0.5  # probability above which a voxel is a new lesion
+    minimum_volume_mm3: float = 3.0  # smaller lesions are dropped, as in the official score
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a checkpoint must know to be used as it was trained."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> "Config":
+        """Read what `to_json` wrote. Raises TypeError on a setting this version does not know."""
+        parts = json.loads(text)
+        return Config(
+            network=NetworkConfig(**parts["network"]),
+            preprocess=PreprocessConfig(**parts["preprocess"]),
+            predict=PredictConfig(**parts["predict"]),
+        )

@@ -1,0 +1,203 @@
+"""Images on disk and in memory. This file alone knows axis orders and grids.
+
+A scan is a `sitk.Image` in patient space (LPS, mm). Its values are an array `(z, y, x)`; SimpleITK counts the other way, `(x, y, z)`.
+"""
+
+import gzip
+import logging
+import math
+import struct
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from app.errors import InputError
+
+Array = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+STRAY_FRACTION = 1e-4  # of the voxels may be NaN or infinite (they become 0); more is a broken scan
+
+logger = logging.getLogger(__name__)
+
+
+def read(path: Path) -> sitk.Image:
+    """Read a 3-D scan as float32.
+
+    A few NaN or infinite voxels become 0, with a warning. Raises InputError for a missing, truncated, 2-D, 4-D, colour, constant, or mostly
+    non-finite image, and for a spacing that is not positive.
+    """
+    image = sitk.Cast(_load(path), sitk.sitkFloat32)
+    values = sitk.GetArrayViewFromImage(image)
+    finite = np.isfinite(values)
+    strays = int(values.size - np.count_nonzero(finite))
+    if strays > STRAY_FRACTION * values.size:
+        raise InputError(f"{path}: {strays} of {values.size} voxels are NaN or infinite; wanted a scan with finite values")
+    if strays:
+        logger.warning("%s: %d voxels are NaN or infinite; taken as 0", path, strays)
+        image = like(np.where(finite, values, 0), image)
+        values = sitk.GetArrayViewFromImage(image)
+    if values.min() == values.max():
+        raise InputError(f"{path}: every voxel is {values.flat[0]:g}; wanted a scan that shows something")
+    return image
+
+
+def read_mask(path: Path, grid_of: sitk.Image | None = None) -> sitk.Image:
+    """Read a mask as uint8: 1 where the file is above 0. Raises InputError as `read` does, and if the grid is not that of `grid_of`."""
+    mask = _load(path) > 0
+    if grid_of is not None and not same_grid(mask, grid_of):
+        raise InputError(f"{path}: a mask of {describe_grid(mask)}; wanted the scan's grid, {describe_grid(grid_of)}")
+    return mask
+
+
+def write(image: sitk.Image, path: Path, geometry_of: Path | None = None) -> None:
+    """Write an image: aside first, then renamed, so that `path` is whole or absent.
+
+    With `geometry_of`, the header fields that place a NIfTI file in space are copied from that file, so that both read back bit for bit the same;
+    ITK alone rounds the direction. Raises InputError if the folder cannot be written or the suffix is not one of `SUFFIXES`.
+    """
+    suffix = suffix_of(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as aside:
+            unfinished = Path(aside) / f"image{suffix}"
+            sitk.WriteImage(image, str(unfinished), useCompression=suffix not in (".nii",))
+            if geometry_of is not None and _is_nifti(path) and _is_nifti(geometry_of):
+                _copy_nifti_geometry(geometry_of, unfinished)
+            unfinished.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); wanted a folder with write permission") from error
+    except RuntimeError as error:  # SimpleITK's only exception
+        raise InputError(f"{path}: cannot be written; wanted a folder with write permission and room on its disk") from error
+
+
+def array(image: sitk.Image) -> Array:
+    """The values as float32 `(z, y, x)`, a copy."""
+    values: Array = sitk.GetArrayFromImage(image).astype(np.float32, copy=False)
+    return values
+
+
+def like(values: npt.NDArray[np.generic], reference: sitk.Image) -> sitk.Image:
+    """Values `(z, y, x)` as an image on the grid of `reference`, geometry bit for bit. Booleans become uint8."""
+    image = sitk.GetImageFromArray(values.astype(np.uint8) if values.dtype == np.bool_ else values)
+    image.CopyInformation(reference)
+    return image
+
+
+def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
+    """Whether voxels with one index lie at one place: no corner differs by more than a hundredth of a voxel."""
+    if a.GetSize() != b.GetSize():
+        return False
+    tolerance = 0.01 * min(a.GetSpacing())
+    return bool(np.abs(corners(a) - corners(b)).max() < tolerance)
+
+
+def corners(image: sitk.Image) -> npt.NDArray[np.float64]:
+    """Centres of the eight corner voxels in patient space: (8, 3), mm."""
+    last = [side - 1 for side in image.GetSize()]
+    indices = [(i * last[0], j * last[1], k * last[2]) for i in (0, 1) for j in (0, 1) for k in (0, 1)]
+    return np.array([image.TransformIndexToPhysicalPoint(index) for index in indices])
+
+
+def voxel_mm3(image: sitk.Image) -> float:
+    """Volume of one voxel in mm^3."""
+    return float(np.prod(image.GetSpacing()))
+
+
+def describe_grid(image: sitk.Image) -> str:
+    """Size and spacing in words: '320x320x36 voxels of 0.72x0.72x4 mm'."""
+    size = "x".join(str(side) for side in image.GetSize())
+    spacing = "x".join(f"{side:.3g}" for side in image.GetSpacing())
+    return f"{size} voxels of {spacing} mm"
+
+
+def suffix_of(path: Path) -> str:
+    """'.nii.gz', '.nii', '.nrrd' or '.mha'. Raises InputError for another."""
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return suffix
+    raise InputError(f"{path}: not an image name; wanted one that ends in {', '.join(SUFFIXES)}")
+
+
+def _load(path: Path) -> sitk.Image:
+    """Read a 3-D image of one channel with its stored pixel type. Raises InputError."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; wanted an image ({', '.join(SUFFIXES)})")
+    if _is_nifti(path):
+        _check_nifti(path)
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path}: cannot be read as an image; wanted a whole {', '.join(SUFFIXES)} file") from error
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(f"{path}: {image.GetNumberOfComponentsPerPixel()} values a voxel (colour or vector); wanted one")
+    size = image.GetSize()
+    if image.GetDimension() != 3 or min(size) < 2:
+        raise InputError(f"{path}: a {'x'.join(map(str, size))} image; wanted one 3-D scan")
+    if "complex" in image.GetPixelIDTypeAsString():
+        raise InputError(f"{path}: complex values; wanted real ones")
+    return image
+
+
+# NIfTI-1 (nifti.nimh.nih.gov/nifti-1): offsets in the 348-byte header of the fields that ITK does not check or does not keep.
+_DIM, _BITPIX, _PIXDIM, _VOX_OFFSET, _UNITS = 40, 72, 76, 108, 123
+_PLACEMENT = ((_PIXDIM, "4f"), (252, "2h"), (256, "18f"))  # pixdim[0:4]; qform_code, sform_code; quaternion, offsets, srow_x, y, z
+
+
+def _is_nifti(path: Path) -> bool:
+    return suffix_of(path) in (".nii.gz", ".nii")
+
+
+def _check_nifti(path: Path) -> None:
+    """Raise InputError for what ITK lets through silently: a truncated file, and a spacing that is not positive."""
+    header, stored = _unpack_nifti(path)
+    order = _byte_order(path, header)
+    sides = struct.unpack_from(f"{order}8h", header, _DIM)
+    spacing = struct.unpack_from(f"{order}4f", header, _PIXDIM)[1:]
+    if not 1 <= sides[0] <= 7:
+        raise InputError(f"{path}: a header with {sides[0]} dimensions; wanted a NIfTI image")
+    if not all(math.isfinite(side) and side > 0 for side in spacing[: sides[0]]):
+        raise InputError(f"{path}: spacing {spacing} mm; wanted three positive numbers")
+    wanted = int(struct.unpack_from(f"{order}f", header, _VOX_OFFSET)[0])
+    wanted += math.prod(max(side, 1) for side in sides[1 : sides[0] + 1]) * struct.unpack_from(f"{order}h", header, _BITPIX)[0] // 8
+    if stored < wanted:
+        raise InputError(f"{path}: truncated, {stored} of {wanted} bytes are there; wanted the whole file")
+
+
+def _unpack_nifti(path: Path) -> tuple[bytes, int]:
+    """The 348-byte header, and how many bytes the file holds when unpacked. Raises InputError if it cannot be unpacked."""
+    try:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+            header = file.read(348)
+            stored = len(header)
+            while block := file.read(1 << 22):
+                stored += len(block)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: truncated or damaged ({error}); wanted a whole .nii.gz file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); wanted a readable image") from error
+    return header, stored
+
+
+def _byte_order(path: Path, header: bytes) -> str:
+    for order in ("<", ">"):
+        if len(header) == 348 and struct.unpack_from(f"{order}i", header)[0] == 348:
+            return order
+    raise InputError(f"{path}: not a NIfTI-1 file; wanted an image in the format its name says")
+
+
+def _copy_nifti_geometry(source: Path, target: Path) -> None:
+    """Copy the header fields that place the voxels in space. `target` was just written by ITK, little-endian."""
+    header, _ = _unpack_nifti(source)
+    order = _byte_order(source, header)
+    packed = target.suffix == ".gz"
+    content = bytearray(gzip.decompress(target.read_bytes()) if packed else target.read_bytes())
+    for offset, fields in _PLACEMENT:
+        struct.pack_into(f"<{fields}", content, offset, *struct.unpack_from(f"{order}{fields}", header, offset))
+    content[_UNITS] = header[_UNITS]
+    target.write_bytes(gzip.compress(content, compresslevel=6, mtime=0) if packed else bytes(content))
