@@ -21,7 +21,7 @@ class NetworkConfig:
 class PreprocessConfig:
     """From two scans to the two channels of the network."""
 
-    spacing_mm: float = 1.0  # isotropic working grid
+    spacing_mm: float = 1.0  # isotropic working grid of the network
 
 
 @dataclass(frozen=True)

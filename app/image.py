@@ -104,9 +104,51 @@ def corners(image: sitk.Image) -> npt.NDArray[np.float64]:
     return np.array([image.TransformIndexToPhysicalPoint(index) for index in indices])
 
 
+def resample(image: sitk.Image, grid: sitk.Image, to_image: sitk.Transform | None = None) -> sitk.Image:
+    """Values of `image` at the voxels of `grid`, by linear interpolation; 0 outside. `to_image` maps points of the grid to the image, mm."""
+    return sitk.Resample(image, grid, to_image or sitk.Transform(), sitk.sitkLinear, 0.0)
+
+
+def canonical_grid(image: sitk.Image, spacing_mm: float) -> sitk.Image:
+    """An empty grid over the same box: axes nearest to left, posterior, superior, so that arrays run (inferior, anterior, right) first to last.
+
+    Spacings within a tenth of `spacing_mm` are kept, so that a scan of about that resolution is not interpolated; others become `spacing_mm`.
+    """
+    oriented = sitk.DICOMOrient(image, "LPS")
+    spacing = np.array(oriented.GetSpacing())
+    if np.abs(spacing / spacing_mm - 1).max() <= 0.1:
+        return oriented
+    extent = spacing * oriented.GetSize()
+    size = np.maximum(np.ceil(extent / spacing_mm - 0.01), 2).astype(int)
+    # the box keeps its centre: half of what the new voxels overhang on each side
+    first = (extent - size * spacing_mm) / 2 + (spacing_mm - spacing) / 2
+    grid = sitk.Image(size.tolist(), sitk.sitkUInt8)
+    grid.SetSpacing([spacing_mm] * 3)
+    grid.SetDirection(oriented.GetDirection())
+    grid.SetOrigin(oriented.TransformContinuousIndexToPhysicalPoint((first / spacing).tolist()))
+    return grid
+
+
+def moved_grid(grid: sitk.Image, rigid: sitk.Transform) -> sitk.Image:
+    """The grid seen through a rigid transform: voxel for voxel, each centre p lies at rigid(p)."""
+    origin = np.array(rigid.TransformPoint(grid.GetOrigin()))
+    axes = np.reshape(grid.GetDirection(), (3, 3))
+    moved_axes = [np.array(rigid.TransformPoint((grid.GetOrigin() + axes[:, i]).tolist())) - origin for i in range(3)]
+    moved = sitk.Image(grid)
+    moved.SetOrigin(origin.tolist())
+    moved.SetDirection(np.stack(moved_axes, axis=1).ravel().tolist())
+    return moved
+
+
 def voxel_mm3(image: sitk.Image) -> float:
     """Volume of one voxel in mm^3."""
     return float(np.prod(image.GetSpacing()))
+
+
+def to_ras_mm(image: sitk.Image, index_zyx: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Where a (fractional) array index lies: right, anterior, superior, mm; the coordinates that NIfTI viewers show."""
+    left, posterior, superior = image.TransformContinuousIndexToPhysicalPoint(tuple(reversed(index_zyx)))
+    return -left, -posterior, superior
 
 
 def describe_grid(image: sitk.Image) -> str:

@@ -1,0 +1,123 @@
+"""Two aligned scans to the network's two channels: bias field, brain, intensity.
+
+The order is the authors': N4 on the unmasked head, then the union of both brain masks, then the intensity of each scan alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+from scipy import ndimage
+
+from app import image
+from app.config import PreprocessConfig
+from app.errors import InputError
+from app.image import Array, Mask
+from app.registration import Aligned
+
+MINIMUM_BRAIN_ML = 50.0  # below it, the brain was not found; a newborn's has 350 ml
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both scans as the network sees them, on one grid."""
+
+    baseline: Array  # (z, y, x), brain mode at 1, range [0, 3], 0 outside the brain
+    followup: Array
+    brain: Mask  # (z, y, x), where both scans show brain
+    grid: sitk.Image  # places the arrays in middle space
+
+    def channels(self) -> Array:
+        """(2, z, y, x): baseline, follow-up."""
+        return np.stack([self.baseline, self.followup])
+
+
+def to_working_grid(baseline: sitk.Image, followup: sitk.Image, aligned: Aligned, config: PreprocessConfig) -> tuple[sitk.Image, sitk.Image]:
+    """Both scans on the network's grid in middle space, each interpolated once."""
+    native = image.canonical_grid(followup, config.spacing_mm)
+    grid = image.moved_grid(native, aligned.to_followup.GetInverse())
+    return (
+        image.resample(_nonnegative(baseline), grid, aligned.to_baseline),
+        image.resample(_nonnegative(followup), grid, aligned.to_followup),
+    )
+
+
+def prepare(baseline: sitk.Image, followup: sitk.Image, find_brain: Callable[[sitk.Image], sitk.Image]) -> Pair:
+    """Two scans on one grid, in any unit, to the network's input.
+
+    `find_brain` returns the brain mask of a scan on the scan's grid. Raises InputError if no brain is found in both fields of view.
+    """
+    corrected = [correct_bias(scan) for scan in (baseline, followup)]
+    masks = [sitk.GetArrayFromImage(find_brain(scan)) > 0 for scan in corrected]
+    values = [image.array(scan) for scan in corrected]
+    brain: Mask = (masks[0] | masks[1]) & field_of_view(values[0]) & field_of_view(values[1])
+    brain_ml = np.count_nonzero(brain) * image.voxel_mm3(baseline) / 1000
+    if brain_ml < MINIMUM_BRAIN_ML:
+        raise InputError(f"baseline and follow-up: {brain_ml:.0f} ml of brain in both; wanted two FLAIR scans of one head (or give a brain mask)")
+    return Pair(scale_intensity(values[0], brain), scale_intensity(values[1], brain), brain, baseline)
+
+
+def correct_bias(scan: sitk.Image) -> sitk.Image:
+    """Divide out the bias field. N4 with the parameters of animaN4BiasCorrection -B 0.3 (Tustison 2010; METHOD 5); values are not rescaled."""
+    inside = sitk.OtsuThreshold(scan, 0, 1, 200)
+    shrink = [min(4, side) for side in scan.GetSize()]
+    n4 = sitk.N4BiasFieldCorrectionImageFilter()
+    n4.SetMaximumNumberOfIterations([50, 40, 30])
+    n4.SetConvergenceThreshold(1e-4)
+    n4.SetSplineOrder(3)
+    n4.SetNumberOfControlPoints([4, 4, 4])
+    n4.SetWienerFilterNoise(0.01)
+    n4.SetBiasFieldFullWidthAtHalfMaximum(0.3)
+    n4.Execute(sitk.Shrink(scan, shrink), sitk.Shrink(inside, shrink))
+    return scan / sitk.Exp(sitk.Cast(n4.GetLogBiasFieldAsImage(scan), sitk.sitkFloat32))
+
+
+def field_of_view(values: Array) -> Mask:
+    """Where a scan `(z, y, x)` was measured: all but the exact zeros that reach the volume's border, one voxel in from their edge.
+
+    Zeros come from resampling beyond the scan or from a skull stripped before; nothing can be new there.
+    """
+    labels, _ = ndimage.label(values == 0)
+    border = np.zeros(values.shape, dtype=bool)
+    for axis in range(3):
+        border.swapaxes(0, axis)[[0, -1]] = True
+    unmeasured = np.isin(labels, np.setdiff1d(labels[border], 0))
+    measured: Mask = ~ndimage.binary_dilation(unmeasured)
+    return measured
+
+
+def scale_intensity(values: Array, brain: Mask) -> Array:
+    """Scale so that the brain's mode is 1 and one unit is four spreads; clip to [0, 3]; 0 outside the brain.
+
+    The paper divides by the mode, which leaves each scanner its own contrast; dividing by the spread as well makes two scanners alike
+    (RECIPE: z = (x - median) / (1.4826 MAD) clipped to [-4, 8], here divided by 4 and shifted by 1). The middle half of the brain sets the
+    spread, so that lesions and leftover skull do not.
+    """
+    inside = values[brain]
+    spread = 1.4826 * float(np.median(np.abs(inside - np.median(inside))))
+    if spread == 0:
+        raise InputError("half of the brain has one single value; wanted a FLAIR scan")
+    scaled = 1 + (values - histogram_mode(inside)) / (4 * spread)
+    return np.where(brain, np.clip(scaled, 0, 3), 0).astype(np.float32)
+
+
+def histogram_mode(inside: npt.NDArray[np.float32]) -> float:
+    """The most frequent value: highest peak of the density up to the 99th percentile.
+
+    METHOD 5 smooths with p99 / 80; twice that keeps the peak from jumping between grey and white matter (0.17 to 0.21 spreads above the
+    median on the four scans of open pairs 01 and 03, against 0.18 to 0.25).
+    """
+    top = float(np.percentile(inside, 99))
+    counts, edges = np.histogram(inside, bins=800, range=(min(0.0, top), max(top, 1e-6)))
+    density = ndimage.gaussian_filter1d(counts.astype(float), sigma=800 / 40, mode="constant")
+    peak = int(density.argmax())
+    return float((edges[peak] + edges[peak + 1]) / 2)
+
+
+def _nonnegative(scan: sitk.Image) -> sitk.Image:
+    """Shift a scan with negative values (ringing, or intensities standardised before) to start at 0, since N4 takes logarithms."""
+    values = sitk.GetArrayViewFromImage(scan)
+    lowest = float(np.percentile(values, 0.1))
+    return sitk.Clamp(scan - min(lowest, 0.0), lowerBound=0.0)
