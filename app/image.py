@@ -7,7 +7,6 @@ import gzip
 import logging
 import math
 import struct
-import tempfile
 import zlib
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from app.errors import InputError
+from app.files import writing
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -61,19 +61,14 @@ def write(image: sitk.Image, path: Path, geometry_of: Path | None = None) -> Non
     With `geometry_of`, the header fields that place a NIfTI file in space are copied from that file, so that both read back bit for bit the same;
     ITK alone rounds the direction. Raises InputError if the folder cannot be written or the suffix is not one of `SUFFIXES`.
     """
-    suffix = suffix_of(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as aside:
-            unfinished = Path(aside) / f"image{suffix}"
-            sitk.WriteImage(image, str(unfinished), useCompression=suffix not in (".nii",))
-            if geometry_of is not None and _is_nifti(path) and _is_nifti(geometry_of):
-                _copy_nifti_geometry(geometry_of, unfinished)
-            unfinished.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); wanted a folder with write permission") from error
-    except RuntimeError as error:  # SimpleITK's only exception
-        raise InputError(f"{path}: cannot be written; wanted a folder with write permission and room on its disk") from error
+    compress = suffix_of(path) != ".nii"
+    with writing(path) as unfinished:
+        try:
+            sitk.WriteImage(image, str(unfinished), useCompression=compress)
+        except RuntimeError as error:  # SimpleITK knows no other
+            raise InputError(f"{path}: cannot be written; wanted a folder with write permission and room on its disk") from error
+        if geometry_of is not None and _is_nifti(path) and _is_nifti(geometry_of):
+            _copy_nifti_geometry(geometry_of, unfinished)
 
 
 def array(image: sitk.Image) -> Array:

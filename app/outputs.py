@@ -1,0 +1,81 @@
+"""What is written for one patient: the mask always, the rest when asked for."""
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from app import image, report
+from app.errors import InputError
+from app.files import writing
+from app.lesions import Lesion
+from app.pipeline import Result
+
+LESION_FIELDS = (
+    "number",
+    "voxels",
+    "volume_mm3",
+    "diameter_mm",
+    "right_mm",
+    "anterior_mm",
+    "superior_mm",
+    "mean_probability",
+    "peak_probability",
+)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where a patient's results go; None: not wanted."""
+
+    mask: Path
+    probability: Path | None = None
+    lesions: Path | None = None
+    report: Path | None = None
+
+    @staticmethod
+    def in_folder(folder: Path) -> "Outputs":
+        """All of them, under their usual names."""
+        return Outputs(folder / "new_lesions.nii.gz", folder / "probability.nii.gz", folder / "lesions.csv", folder / "report.html")
+
+    def check(self) -> None:
+        """Raise InputError before any work is done if a name or a folder cannot be written."""
+        for path in (self.mask, self.probability):
+            if path is not None:
+                image.suffix_of(path)
+        for path in (self.mask, self.probability, self.lesions, self.report):
+            if path is not None:
+                _check_folder(path)
+
+    def write(self, result: Result, followup: Path) -> None:
+        """Write what is wanted. The mask comes last: where it is, the rest is. Its header places it where that of `followup` does."""
+        if self.probability is not None:
+            image.write(result.probability, self.probability, geometry_of=followup)
+        if self.lesions is not None:
+            with writing(self.lesions) as unfinished:
+                _write_lesions(result.lesions, unfinished)
+        if self.report is not None:
+            with writing(self.report) as unfinished:
+                unfinished.write_text(report.page(result), encoding="utf-8")
+        image.write(result.mask, self.mask, geometry_of=followup)
+
+
+def _write_lesions(lesions: list[Lesion], path: Path) -> None:
+    """One row a lesion, largest first."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(LESION_FIELDS)
+        for lesion in lesions:
+            measures = (lesion.volume_mm3, lesion.diameter_mm, *lesion.centre_ras_mm, lesion.mean_probability, lesion.peak_probability)
+            table.writerow([lesion.number, lesion.voxels, *(f"{value:.3f}" for value in measures)])
+
+
+def _check_folder(path: Path) -> None:
+    """Raise InputError unless `path` can be made: its nearest existing folder is one, and may be written to."""
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; wanted a file's name")
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: {folder} cannot be written to; wanted a folder with write permission")

@@ -1,0 +1,92 @@
+"""The whole method: two FLAIR scans in, the new lesions out."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+import torch
+
+from app import image, lesions, preprocessing, registration
+from app.brain import BrainExtractor
+from app.image import Array, Mask
+from app.lesions import Lesion
+from app.predictor import Predictor
+from app.preprocessing import Pair
+from app.registration import Aligned
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found, on the follow-up's own grid, and what it was found in."""
+
+    mask: sitk.Image  # uint8, 1 where a lesion is new
+    probability: sitk.Image  # float32 in [0, 1]
+    lesions: list[Lesion]
+    aligned: Aligned
+    pair: Pair  # what the network saw, in middle space
+    seconds: dict[str, float]  # wall-clock of each step
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The trained parts, loaded once for any number of patients."""
+
+    predictor: Predictor
+    brain: BrainExtractor
+
+    @staticmethod
+    def load(weights: Path, device: torch.device) -> "Networks":
+        """From a folder with fold*.pt and brain.pt. Raises InputError if one is missing or damaged."""
+        return Networks(Predictor.from_folder(weights, device), BrainExtractor.from_file(weights / "brain.pt", device))
+
+
+def segment(baseline: sitk.Image, followup: sitk.Image, networks: Networks, brain_mask: sitk.Image | None = None) -> Result:
+    """Find the lesions of `followup` that `baseline` does not show.
+
+    A `brain_mask` on the follow-up's grid is used instead of ours. Raises InputError for scans that cannot be used together.
+    """
+    config = networks.predictor.config
+    clock = _Clock()
+
+    aligned = registration.align(baseline, followup)
+    scans = preprocessing.to_working_grid(baseline, followup, aligned, config.preprocess)
+    clock.lap("align")
+
+    if brain_mask is not None:
+        pair = preprocessing.prepare(*scans, lambda scan: sitk.Resample(brain_mask, scan, aligned.to_followup, sitk.sitkNearestNeighbor))
+    else:
+        pair = preprocessing.prepare(*scans, networks.brain)
+    clock.lap("prepare")
+
+    probability = _to_followup(networks.predictor(pair.channels(), pair.brain), pair, followup, aligned)
+    clock.lap("predict")
+
+    values = image.array(probability)
+    mask: Mask = lesions.lesion_mask(values, config.predict, image.voxel_mm3(followup))
+    found = lesions.describe(mask, values, followup)
+    clock.lap("describe")
+    return Result(image.like(mask, followup), probability, found, aligned, pair, clock.seconds)
+
+
+def _to_followup(probability: Array, pair: Pair, followup: sitk.Image, aligned: Aligned) -> sitk.Image:
+    """A probability of middle space on the follow-up's grid; untouched if the two are one grid."""
+    in_middle_space = image.like(probability, pair.grid)
+    return image.resample(in_middle_space, followup, aligned.to_followup.GetInverse())
+
+
+class _Clock:
+    """Wall-clock seconds of consecutive steps."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, step: str) -> None:
+        now = time.perf_counter()
+        self.seconds[step] = now - self._last
+        logger.info("%s: %.1f s", step, self.seconds[step])
+        self._last = now
