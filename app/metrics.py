@@ -237,7 +237,7 @@ def match_lesions(prediction: Mask, reference: Mask, spacing_mm: Spacing, rules:
     table = overlap_table(reference_labels, predicted_labels)
 
     def lesions(labels: Labels, sizes: npt.NDArray[np.int64], overlaps: npt.NDArray[np.int64]) -> tuple[MatchedLesion, ...]:
-        points = np.argwhere(labels)
+        points = _indices(labels)
         owners = labels[tuple(points.T)]
         sums = [np.bincount(owners, weights=axis, minlength=sizes.size + 1)[1:] for axis in points.T]
         centres = np.stack(sums, axis=1) / sizes[:, None] + [side.start for side in box]
@@ -261,18 +261,21 @@ def components(mask: Mask, minimum_voxels: int) -> tuple[npt.NDArray[np.int32], 
     Components of the 6-neighbourhood with fewer than `minimum_voxels` become background.
     """
     labels, count = ndimage.label(mask)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    inside = labels[mask]
+    sizes = np.bincount(inside, minlength=count + 1)[1:]
     order = np.argsort(-sizes, kind="stable")
     kept = order[sizes[order] >= minimum_voxels]
     rank = np.zeros(count + 1, np.int32)
     rank[kept + 1] = np.arange(1, kept.size + 1)
-    return rank[labels], sizes[kept]
+    labels[mask] = rank[inside]
+    return labels, sizes[kept]
 
 
 def overlap_table(reference_labels: Labels, predicted_labels: Labels) -> npt.NDArray[np.int64]:
-    """T[i, j] = voxels of reference lesion i and predicted lesion j; row and column 0 are background. (lesions + 1, lesions + 1)."""
+    """T[i, j] = voxels of reference lesion i and predicted lesion j: (lesions + 1, lesions + 1). Row and column 0 are background; T[0, 0] is left 0."""
     rows, columns = int(reference_labels.max(initial=0)) + 1, int(predicted_labels.max(initial=0)) + 1
-    pairs = reference_labels.ravel().astype(np.int64) * columns + predicted_labels.ravel()
+    lesions = (reference_labels | predicted_labels) > 0
+    pairs = reference_labels[lesions].astype(np.int64) * columns + predicted_labels[lesions]
     return np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)
 
 
@@ -353,11 +356,16 @@ def surface_distance_mm(predicted_contour: Labels, reference_contour: Labels, sp
 
 def _nearest_mm(source: npt.NDArray[np.generic], target: npt.NDArray[np.generic], spacing_mm: Spacing) -> npt.NDArray[np.float64]:
     """Distance of every non-zero voxel of `source`, in raster order, to the nearest of `target`: (n,) mm; nan if there is none."""
-    points, goals = np.argwhere(source) * spacing_mm, np.argwhere(target) * spacing_mm
+    points, goals = _indices(source) * spacing_mm, _indices(target) * spacing_mm
     if not len(goals):
         return np.full(len(points), math.nan)
     distances: npt.NDArray[np.float64] = cKDTree(goals).query(points)[0]
     return distances
+
+
+def _indices(volume: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    """(z, y, x) of the non-zero voxels in raster order: (n, 3). Many times faster than `np.argwhere` on a whole scan."""
+    return np.stack(np.unravel_index(np.flatnonzero(volume.ravel() != 0), volume.shape), axis=1)
 
 
 def _mean(values: npt.NDArray[np.float64]) -> float:
