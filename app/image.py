@@ -35,7 +35,7 @@ def read(path: Path) -> sitk.Image:
     image = sitk.Cast(_load(path), sitk.sitkFloat32)
     values = sitk.GetArrayViewFromImage(image)
     finite = np.isfinite(values)
-    strays = int(values.size - np.count_nonzero(finite))
+    strays = _nifti_strays(path) if _is_nifti(path) else int(values.size - np.count_nonzero(finite))
     if strays > STRAY_FRACTION * values.size:
         raise InputError(f"{path}: {strays} of {values.size} voxels are NaN or infinite; wanted a scan with finite values")
     if strays:
@@ -170,6 +170,8 @@ def _load(path: Path) -> sitk.Image:
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
+        if "orthonormal" in str(error):
+            raise InputError(f"{path}: its axes are not at right angles; wanted a scan without shear") from error
         raise InputError(f"{path}: cannot be read as an image; wanted a whole {', '.join(SUFFIXES)} file") from error
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(f"{path}: {image.GetNumberOfComponentsPerPixel()} values a voxel (colour or vector); wanted one")
@@ -182,8 +184,9 @@ def _load(path: Path) -> sitk.Image:
 
 
 # NIfTI-1 (nifti.nimh.nih.gov/nifti-1): offsets in the 348-byte header of the fields that ITK does not check or does not keep.
-_DIM, _BITPIX, _PIXDIM, _VOX_OFFSET, _UNITS = 40, 72, 76, 108, 123
+_DIM, _DATATYPE, _BITPIX, _PIXDIM, _VOX_OFFSET, _UNITS = 40, 70, 72, 76, 108, 123
 _PLACEMENT = ((_PIXDIM, "4f"), (252, "2h"), (256, "18f"))  # pixdim[0:4]; qform_code, sform_code; quaternion, offsets, srow_x, y, z
+_FLOATS = {16: "f4", 64: "f8"}
 
 
 def _is_nifti(path: Path) -> bool:
@@ -192,49 +195,50 @@ def _is_nifti(path: Path) -> bool:
 
 def _check_nifti(path: Path) -> None:
     """Raise InputError for what ITK lets through silently: a truncated file, and a spacing that is not positive."""
-    header, stored = _unpack_nifti(path)
-    order = _byte_order(path, header)
-    sides = struct.unpack_from(f"{order}8h", header, _DIM)
-    spacing = struct.unpack_from(f"{order}4f", header, _PIXDIM)[1:]
+    content, order = _nifti_bytes(path)
+    sides = struct.unpack_from(f"{order}8h", content, _DIM)
+    spacing = struct.unpack_from(f"{order}4f", content, _PIXDIM)[1:]
     if not 1 <= sides[0] <= 7:
         raise InputError(f"{path}: a header with {sides[0]} dimensions; wanted a NIfTI image")
     if not all(math.isfinite(side) and side > 0 for side in spacing[: sides[0]]):
         raise InputError(f"{path}: spacing {spacing} mm; wanted three positive numbers")
-    wanted = int(struct.unpack_from(f"{order}f", header, _VOX_OFFSET)[0])
-    wanted += math.prod(max(side, 1) for side in sides[1 : sides[0] + 1]) * struct.unpack_from(f"{order}h", header, _BITPIX)[0] // 8
-    if stored < wanted:
-        raise InputError(f"{path}: truncated, {stored} of {wanted} bytes are there; wanted the whole file")
+    wanted = int(struct.unpack_from(f"{order}f", content, _VOX_OFFSET)[0])
+    wanted += math.prod(max(side, 1) for side in sides[1 : sides[0] + 1]) * struct.unpack_from(f"{order}h", content, _BITPIX)[0] // 8
+    if len(content) < wanted:
+        raise InputError(f"{path}: truncated, {len(content)} of {wanted} bytes are there; wanted the whole file")
 
 
-def _unpack_nifti(path: Path) -> tuple[bytes, int]:
-    """The 348-byte header, and how many bytes the file holds when unpacked. Raises InputError if it cannot be unpacked."""
+def _nifti_strays(path: Path) -> int:
+    """How many stored values are NaN or infinite; ITK reads them as 0 and says nothing."""
+    content, order = _nifti_bytes(path)
+    kind = _FLOATS.get(struct.unpack_from(f"{order}h", content, _DATATYPE)[0])
+    if kind is None:
+        return 0
+    stored = np.frombuffer(content, dtype=f"{order}{kind}", offset=int(struct.unpack_from(f"{order}f", content, _VOX_OFFSET)[0]))
+    return int(stored.size - np.count_nonzero(np.isfinite(stored)))
+
+
+def _nifti_bytes(path: Path) -> tuple[bytes, str]:
+    """The unpacked file and its byte order, '<' or '>'. Raises InputError if it cannot be unpacked or is no NIfTI-1 file."""
     try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            header = file.read(348)
-            stored = len(header)
-            while block := file.read(1 << 22):
-                stored += len(block)
+        content = path.read_bytes()
+        if suffix_of(path) == ".nii.gz":
+            content = gzip.decompress(content)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: truncated or damaged ({error}); wanted a whole .nii.gz file") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); wanted a readable image") from error
-    return header, stored
-
-
-def _byte_order(path: Path, header: bytes) -> str:
     for order in ("<", ">"):
-        if len(header) == 348 and struct.unpack_from(f"{order}i", header)[0] == 348:
-            return order
+        if len(content) >= 348 and struct.unpack_from(f"{order}i", content)[0] == 348:
+            return content, order
     raise InputError(f"{path}: not a NIfTI-1 file; wanted an image in the format its name says")
 
 
 def _copy_nifti_geometry(source: Path, target: Path) -> None:
-    """Copy the header fields that place the voxels in space. `target` was just written by ITK, little-endian."""
-    header, _ = _unpack_nifti(source)
-    order = _byte_order(source, header)
-    packed = target.suffix == ".gz"
-    content = bytearray(gzip.decompress(target.read_bytes()) if packed else target.read_bytes())
+    """Copy the header fields that place the voxels in space, whatever either file's byte order."""
+    (header, order), (unplaced, target_order) = _nifti_bytes(source), _nifti_bytes(target)
+    content = bytearray(unplaced)
     for offset, fields in _PLACEMENT:
-        struct.pack_into(f"<{fields}", content, offset, *struct.unpack_from(f"{order}{fields}", header, offset))
+        struct.pack_into(f"{target_order}{fields}", content, offset, *struct.unpack_from(f"{order}{fields}", header, offset))
     content[_UNITS] = header[_UNITS]
-    target.write_bytes(gzip.compress(content, compresslevel=6, mtime=0) if packed else bytes(content))
+    target.write_bytes(gzip.compress(content, compresslevel=6, mtime=0) if suffix_of(target) == ".nii.gz" else bytes(content))

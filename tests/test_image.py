@@ -1,0 +1,221 @@
+import gzip
+import logging
+import struct
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from app import image
+from app.errors import InputError
+
+
+@pytest.mark.parametrize("suffix", image.SUFFIXES)
+def test_written_values_read_back(scan: sitk.Image, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"scan{suffix}"
+    image.write(scan, path)
+    np.testing.assert_array_equal(image.array(image.read(path)), image.array(scan))
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]  # nothing left aside
+
+
+def test_geometry_is_copied_bit_for_bit(scan: sitk.Image, tmp_path: Path) -> None:
+    source, target = tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz"
+    image.write(scan, source)
+    read = image.read(source)
+    image.write(image.like(image.array(read) > 50, read), target, geometry_of=source)
+    mask = sitk.ReadImage(str(target))
+    assert mask.GetPixelID() == sitk.sitkUInt8
+    assert mask.GetSize() == read.GetSize()
+    assert mask.GetSpacing() == read.GetSpacing()
+    assert mask.GetOrigin() == read.GetOrigin()
+    assert mask.GetDirection() == read.GetDirection()
+    np.testing.assert_array_equal(nibabel.load(target).affine, nibabel.load(source).affine)
+
+
+def test_geometry_is_copied_from_a_big_endian_file(tmp_path: Path) -> None:
+    source, target = tmp_path / "scan.nii", tmp_path / "mask.nii.gz"
+    affine = np.diag([0.9, 0.9, 3.0, 1.0])
+    affine[:3, :3] = Rotation.from_euler("xyz", [5, -10, 3], degrees=True).as_matrix() @ affine[:3, :3]
+    header = nibabel.Nifti1Header(endianness=">")
+    nibabel.save(nibabel.Nifti1Image(np.arange(60, dtype=">i2").reshape(3, 4, 5), affine, header), source)
+    read = image.read(source)
+    image.write(image.like(image.array(read) > 9, read), target, geometry_of=source)
+    assert sitk.ReadImage(str(target)).GetDirection() == read.GetDirection()
+    np.testing.assert_array_equal(nibabel.load(target).affine, nibabel.load(source).affine)
+
+
+def test_values_are_z_y_x() -> None:
+    """Voxel (x=1, y=2, z=3) of a 4 x 5 x 6 image is array element [3, 2, 1]."""
+    volume = sitk.Image(4, 5, 6, sitk.sitkFloat32)
+    volume[1, 2, 3] = 7.0
+    values = image.array(volume)
+    assert values.shape == (6, 5, 4)
+    assert values[3, 2, 1] == 7
+
+
+def test_ras_turns_left_and_posterior_round() -> None:
+    """Index (z, y, x) = (1, 2, 3) at spacing 1, 1, 2 and origin (10, 20, 30) lies at LPS (13, 22, 32), RAS (-13, -22, 32)."""
+    volume = sitk.Image(8, 8, 8, sitk.sitkUInt8)
+    volume.SetSpacing((1, 1, 2))
+    volume.SetOrigin((10, 20, 30))
+    assert image.to_ras_mm(volume, (1, 2, 3)) == (-13, -22, 32)
+
+
+def test_canonical_grid_covers_the_same_box() -> None:
+    """10 voxels of 3 mm span 30 mm: 30 voxels of 1 mm, the first centre 1 mm before the old first one (-1.5 + 0.5)."""
+    scan = sitk.Image(20, 20, 10, sitk.sitkUInt8)
+    scan.SetSpacing((1, 1, 3))
+    grid = image.canonical_grid(scan, 1.0)
+    assert grid.GetSize() == (20, 20, 30)
+    assert grid.GetOrigin() == pytest.approx((0, 0, -1))
+
+
+def test_canonical_grid_reorders_but_keeps_about_1_mm() -> None:
+    """Axes stored as posterior, superior, left come back as left, posterior, superior, without interpolation."""
+    scan = sitk.GetImageFromArray(np.random.default_rng(0).random((4, 5, 6)).astype(np.float32))
+    scan.SetSpacing((0.95, 1.05, 1.0))
+    scan.SetDirection((0, 0, 1, 1, 0, 0, 0, 1, 0))  # columns: x runs to posterior, y to superior, z to left
+    grid = image.canonical_grid(scan, 1.0)
+    assert grid.GetSpacing() == (1.0, 0.95, 1.05)
+    assert grid.GetSize() == (4, 6, 5)
+    assert grid.GetDirection() == (1, 0, 0, 0, 1, 0, 0, 0, 1)
+    there = image.array(image.resample(scan, grid))
+    np.testing.assert_array_equal(np.sort(there.ravel()), np.sort(image.array(scan).ravel()))
+
+
+def test_moved_grid_moves_each_voxel(scan: sitk.Image) -> None:
+    rigid = sitk.Euler3DTransform((3, 4, 5), 0.1, 0.2, -0.3, (7, -8, 9))
+    moved = image.moved_grid(scan, rigid)
+    wanted = [rigid.TransformPoint(corner) for corner in image.corners(scan).tolist()]
+    np.testing.assert_allclose(image.corners(moved), wanted, atol=1e-9)
+
+
+def test_a_few_stray_voxels_become_zero(scan: sitk.Image, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    big = sitk.Resample(scan, [100, 100, 20], sitk.Transform(), sitk.sitkLinear, (0, 0, 0), (1, 1, 1))
+    big[3, 4, 5] = float("nan")
+    big[0, 0, 0] = 1.0
+    sitk.WriteImage(big, str(tmp_path / "nan.nrrd"))
+    image.write(big, tmp_path / "nan.nii.gz")
+    for name in ("nan.nrrd", "nan.nii.gz"):  # ITK itself reads a NIfTI file's as 0
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            read = image.read(tmp_path / name)
+        assert read[3, 4, 5] == 0
+        assert "1 voxels are NaN" in caplog.text
+
+
+def _save(path: Path, values: np.ndarray) -> Path:
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+    return path
+
+
+def _with_spacing(path: Path, spacing_mm: float) -> Path:
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, 76 + 4 * 3, spacing_mm)  # pixdim[3]
+    path.write_bytes(content)
+    return path
+
+
+NOISE = np.random.default_rng(0).uniform(1, 9, (8, 9, 10)).astype(np.float32)
+
+
+def _bad_file(kind: str, folder: Path) -> Path:
+    """Write one unusable file."""
+    path = folder / f"{kind}.nii.gz"
+    match kind:
+        case "missing":
+            pass
+        case "text":
+            path.write_text("not an image")
+        case "text_nii":
+            path = folder / "text.nii"
+            path.write_text("not an image")
+        case "truncated":
+            path.write_bytes(_save(path, NOISE).read_bytes()[:-400])
+        case "truncated_inside":
+            path.write_bytes(gzip.compress(gzip.decompress(_save(path, NOISE).read_bytes())[:-400]))
+        case "empty":
+            path.write_bytes(b"")
+        case "two_d":
+            _save(path, NOISE[0])
+        case "one_slice":
+            _save(path, NOISE[..., :1])
+        case "four_d":
+            _save(path, np.stack([NOISE, NOISE], axis=-1))
+        case "colour":
+            sitk.WriteImage(sitk.GetImageFromArray(np.stack([NOISE] * 3, axis=-1), isVector=True), str(path))
+        case "zero":
+            _save(path, NOISE * 0)
+        case "constant":
+            _save(path, NOISE * 0 + 7)
+        case "nan":
+            _save(path, np.where(NOISE > 5, np.nan, NOISE).astype(np.float32))
+        case "infinite":
+            _save(path, np.where(NOISE > 5, np.inf, NOISE).astype(np.float32))
+        case "spacing_zero" | "spacing_negative":
+            path = _with_spacing(_save(folder / f"{kind}.nii", NOISE), 0.0 if kind == "spacing_zero" else -1.0)
+        case "sheared":
+            nibabel.save(nibabel.Nifti1Image(NOISE, np.array([[1, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])), path)
+        case "suffix":
+            path = folder / "scan.jpg"
+            path.write_bytes(b"\xff\xd8")
+    return path
+
+
+BAD_FILES = {
+    "missing": "no such file",
+    "text": "truncated or damaged",
+    "text_nii": "not a NIfTI-1 file",
+    "truncated": "truncated or damaged",
+    "truncated_inside": "truncated",
+    "empty": "not a NIfTI-1 file",
+    "two_d": "wanted one 3-D scan",
+    "one_slice": "wanted one 3-D scan",
+    "four_d": "wanted one 3-D scan",
+    "colour": "wanted one",
+    "zero": "every voxel is 0",
+    "constant": "every voxel is 7",
+    "nan": "NaN or infinite",
+    "infinite": "NaN or infinite",
+    "spacing_zero": "wanted three positive numbers",
+    "spacing_negative": "wanted three positive numbers",
+    "sheared": "not at right angles",
+    "suffix": "not an image name",
+}
+
+
+@pytest.mark.parametrize(("kind", "message"), BAD_FILES.items())
+def test_unusable_files_are_refused_in_one_line(kind: str, message: str, tmp_path: Path) -> None:
+    path = _bad_file(kind, tmp_path)
+    with pytest.raises(InputError, match=message) as refusal:
+        image.read(path)
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_mask_on_another_grid_is_refused(scan: sitk.Image, tmp_path: Path) -> None:
+    path = _save(tmp_path / "mask.nii.gz", (NOISE > 5).astype(np.uint8))
+    with pytest.raises(InputError, match="wanted the scan's grid, 20x24x10 voxels"):
+        image.read_mask(path, grid_of=scan)
+
+
+def test_an_unwritable_folder_is_refused(scan: sitk.Image, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        image.write(scan, tmp_path / "file" / "mask.nii.gz")
+
+
+@given(shift=st.floats(0.02, 50), axis=st.integers(0, 2))
+def test_a_shifted_grid_is_another_grid(shift: float, axis: int) -> None:
+    volume = sitk.Image(4, 5, 6, sitk.sitkUInt8)
+    moved = sitk.Image(volume)
+    origin = [0.0, 0.0, 0.0]
+    origin[axis] = shift
+    moved.SetOrigin(origin)
+    assert image.same_grid(volume, volume)
+    assert not image.same_grid(volume, moved)
