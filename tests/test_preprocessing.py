@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import image, preprocessing
+from app.config import PreprocessConfig
+from app.errors import InputError
+from app.phantom import Patient
+from app.registration import align
+
+ALL_BRAIN = np.ones((10, 10, 10), dtype=bool)
+
+
+def _values(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(100, 10, (10, 10, 10)).astype(np.float32)
+
+
+def test_the_mode_is_1_and_four_spreads_are_one_unit() -> None:
+    """N(100, 10): mode 100, spread 1.4826 MAD = 10, so 140 becomes 2 and 60 becomes 0."""
+    values = np.random.default_rng(0).normal(100, 10, (40, 50, 50)).astype(np.float32)
+    values[0, 0, :4] = 140, 60, 1000, -1000
+    scaled = preprocessing.scale_intensity(values, np.ones(values.shape, dtype=bool))
+    np.testing.assert_allclose(scaled[0, 0, :4], [2, 0, 3, 0], atol=0.1)
+    assert np.median(scaled) == pytest.approx(1, abs=0.06)
+
+
+def test_outside_the_brain_is_0() -> None:
+    brain = ALL_BRAIN.copy()
+    brain[:3] = False
+    scaled = preprocessing.scale_intensity(_values(), brain)
+    assert (scaled[~brain] == 0).all()
+
+
+@given(gain=st.floats(0.01, 100), seed=st.integers(0, 100))
+def test_the_scanner_s_gain_does_not_matter(gain: float, seed: int) -> None:
+    values = _values(seed)
+    wanted = preprocessing.scale_intensity(values, ALL_BRAIN)
+    np.testing.assert_allclose(preprocessing.scale_intensity(values * np.float32(gain), ALL_BRAIN), wanted, atol=2e-3)
+
+
+def test_lesions_and_skull_do_not_move_the_mode() -> None:
+    """A tenth of the voxels made three to four times as bright: the mode stays within a fifth of a spread (10)."""
+    values = np.random.default_rng(0).normal(100, 10, (40, 50, 50)).astype(np.float32)
+    before = preprocessing.histogram_mode(values.ravel())
+    values[:4] *= np.random.default_rng(1).uniform(3, 4, (4, 50, 50)).astype(np.float32)
+    assert abs(preprocessing.histogram_mode(values.ravel()) - before) < 2
+
+
+def test_a_scan_of_one_value_is_refused() -> None:
+    with pytest.raises(InputError, match="half of the brain has one single value"):
+        preprocessing.scale_intensity(np.ones((10, 10, 10), dtype=np.float32), ALL_BRAIN)
+
+
+def test_the_field_of_view_by_hand() -> None:
+    """Zeros in planes 0 and 1 reach the border, so planes 0 to 2 are lost; the zero in the middle of the brain is kept."""
+    values = _values()
+    values[:2] = 0
+    values[6, 5, 5] = 0
+    measured = preprocessing.field_of_view(values)
+    wanted = ALL_BRAIN.copy()
+    wanted[:3] = False
+    np.testing.assert_array_equal(measured, wanted)
+
+
+def test_n4_removes_a_smooth_bias(patient: Patient) -> None:
+    """A field from 0.7 to 1.3 across the head: the corrected white matter varies less than a third as much."""
+    scan = patient.followup
+    values = image.array(scan)
+    ramp = np.linspace(0.7, 1.3, values.shape[2], dtype=np.float32)
+    biased = image.like(values * ramp, scan)
+    brain = image.array(patient.brain) > 0
+
+    def slope(volume: sitk.Image) -> float:
+        inside = np.where(brain, image.array(volume), np.nan)
+        sides = np.nanmedian(inside[:, :, : values.shape[2] // 2]), np.nanmedian(inside[:, :, values.shape[2] // 2 :])
+        return abs(float(np.log(sides[1] / sides[0])))
+
+    assert slope(preprocessing.correct_bias(biased)) < slope(biased) / 3
+
+
+def test_scans_on_one_1_mm_grid_are_not_interpolated() -> None:
+    values = _values() + 1
+    scan = sitk.GetImageFromArray(values)
+    baseline, followup = preprocessing.to_working_grid(scan, scan, align(scan, scan), PreprocessConfig())
+    np.testing.assert_array_equal(image.array(baseline), values)
+    np.testing.assert_array_equal(image.array(followup), values)
+
+
+def test_negative_values_are_shifted_not_cut() -> None:
+    """Standardised intensities, mean 0: N4 takes logarithms, so they are moved to start near 0 with their differences kept."""
+    values = np.random.default_rng(0).normal(0, 1, (20, 20, 20)).astype(np.float32)
+    moved = image.array(preprocessing._nonnegative(sitk.GetImageFromArray(values)))
+    assert moved.min() >= 0
+    assert np.corrcoef(moved.ravel(), values.ravel())[0, 1] > 0.999
+
+
+def test_a_pair_without_common_brain_is_refused() -> None:
+    scan = sitk.GetImageFromArray(_values())
+    with pytest.raises(InputError, match="ml of brain in both"):
+        preprocessing.prepare(scan, scan, lambda given: given > 1e9)
+
+
+def test_a_prepared_pair(patient: Patient) -> None:
+    aligned = align(patient.followup, patient.followup)
+    scans = preprocessing.to_working_grid(patient.followup, patient.followup, aligned, PreprocessConfig(spacing_mm=3.0))
+    pair = preprocessing.prepare(*scans, lambda _: patient.brain)
+    channels = pair.channels()
+    assert channels.shape == (2, *pair.brain.shape)
+    assert channels.dtype == np.float32
+    assert channels.min() >= 0
+    assert channels.max() <= 3
+    assert (channels[:, ~pair.brain] == 0).all()
+    np.testing.assert_array_equal(channels[0], channels[1])
