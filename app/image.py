@@ -55,6 +55,23 @@ def read_mask(path: Path, grid_of: sitk.Image | None = None) -> sitk.Image:
     return mask
 
 
+def read_labels(path: Path, cut_fractions: bool = False) -> sitk.Image:
+    """Read a label image as uint16, 0 for background.
+
+    Raises InputError as `read` does for an unusable file, for values outside 0 to 65535, and for fractions, as in a probability map, unless
+    `cut_fractions` says to drop them (0.6 becomes 0).
+    """
+    image = _load(path)
+    values = sitk.GetArrayViewFromImage(image)
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= np.iinfo(np.uint16).max):  # NaN is neither
+        raise InputError(f"{path}: values from {low:g} to {high:g}; wanted labels from 0 to 65535")
+    labels = sitk.Cast(image, sitk.sitkUInt16)
+    if not cut_fractions and not np.array_equal(sitk.GetArrayViewFromImage(labels), values):
+        raise InputError(f"{path}: values with fractions, as in a probability map; wanted whole labels, such as 0 and 1")
+    return labels
+
+
 def write(image: sitk.Image, path: Path, geometry_of: Path | None = None) -> None:
     """Write an image: aside first, then renamed, so that `path` is whole or absent.
 

@@ -125,9 +125,16 @@ class LesionMatches:
         return 2 * self.ppvl * self.sensl / total if total > 0 else 0.0
 
     @property
-    def false(self) -> tuple[MatchedLesion, ...]:
-        """The predicted lesions that are not true; all of them where the reference is empty."""
-        return tuple(lesion for lesion in self.predicted if not lesion.detected)
+    def false_lesions(self) -> int:
+        """Predicted lesions that are not true; all of them where the reference is empty. 0 upwards, lower is better. Prediction empty: 0.
+        With an empty reference: Anima "NbTestedLesions"."""
+        return sum(not lesion.detected for lesion in self.predicted)
+
+    @property
+    def false_volume_mm3(self) -> float:
+        """Volume of the predicted lesions that are not true. mm^3, 0 upwards, lower is better. Prediction empty: 0.
+        With an empty reference: Anima "VolTestedLesions"."""
+        return sum((lesion.volume_mm3 for lesion in self.predicted if not lesion.detected), 0.0)
 
 
 @dataclass(frozen=True)
@@ -152,8 +159,8 @@ class CaseMetrics:
     detected_lesions: int  # of the reference
     missed_lesions: int  # of the reference
     true_lesions: int  # of the prediction
-    false_lesions: int  # of the prediction; with an empty reference: Anima "NbTestedLesions"
-    false_volume_mm3: float  # with an empty reference: Anima "VolTestedLesions"
+    false_lesions: int  # of the prediction
+    false_volume_mm3: float
     reference_volume_mm3: float  # of all voxels, small lesions included
     predicted_volume_mm3: float
 
@@ -193,9 +200,9 @@ def evaluate(prediction: Mask, reference: Mask, spacing_mm: Spacing, rules: Dete
         predicted_lesions=len(lesions.predicted),
         detected_lesions=detected,
         missed_lesions=len(lesions.reference) - detected,
-        true_lesions=len(lesions.predicted) - len(lesions.false),
-        false_lesions=len(lesions.false),
-        false_volume_mm3=sum(lesion.volume_mm3 for lesion in lesions.false),
+        true_lesions=len(lesions.predicted) - lesions.false_lesions,
+        false_lesions=lesions.false_lesions,
+        false_volume_mm3=lesions.false_volume_mm3,
         reference_volume_mm3=voxels.reference * voxel,
         predicted_volume_mm3=voxels.predicted * voxel,
     )
@@ -272,7 +279,7 @@ def components(mask: Mask, minimum_voxels: int) -> tuple[npt.NDArray[np.int32], 
 
 
 def overlap_table(reference_labels: Labels, predicted_labels: Labels) -> npt.NDArray[np.int64]:
-    """T[i, j] = voxels of reference lesion i and predicted lesion j: (lesions + 1, lesions + 1). Row and column 0 are background; T[0, 0] is left 0."""
+    """T[i, j] = voxels of reference lesion i and predicted lesion j: (lesions + 1, lesions + 1). 0 is background; T[0, 0] is left 0."""
     rows, columns = int(reference_labels.max(initial=0)) + 1, int(predicted_labels.max(initial=0)) + 1
     lesions = (reference_labels | predicted_labels) > 0
     pairs = reference_labels[lesions].astype(np.int64) * columns + predicted_labels[lesions]
