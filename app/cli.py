@@ -13,6 +13,8 @@ from app import __version__
 from app.errors import InputError
 
 if TYPE_CHECKING:  # torch and SimpleITK take seconds to import: --help must not wait for them
+    import SimpleITK as sitk
+
     from app.outputs import Outputs
     from app.pipeline import Networks, Result
 
@@ -150,6 +152,25 @@ def run(folder: Path, output: Path, device: str, threads: int | None, weights: P
 
 
 @main.command()
+@click.option("-t1", "--baseline", required=True, type=click.Path(path_type=Path), help="Earlier FLAIR.")
+@click.option("-t2", "--followup", required=True, type=click.Path(path_type=Path), help="Later FLAIR.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for scans, brain mask, transforms, picture.")
+@click.option("--brain-mask", type=click.Path(path_type=Path), help="Brain mask on the later scan's grid, instead of ours.")
+@_machine_options
+def prepare(baseline: Path, followup: Path, output: Path, brain_mask: Path | None, device: str, threads: int | None, weights: Path) -> None:
+    """Write what the network would see, and a picture to judge it by."""
+    from app import image, pipeline
+    from app.outputs import write_prepared
+
+    networks = _load_networks(device, threads, weights)
+    scans = _read_scans(baseline, followup)
+    mask = image.read_mask(brain_mask, grid_of=scans[1]) if brain_mask else None
+    aligned, pair = pipeline.prepare(*scans, networks, mask)
+    write_prepared(pair, aligned, output)
+    click.echo(f"Prepared in {output}: look at {output / 'picture.png'}")
+
+
+@main.command()
 @click.option("--output", default=Path("demo"), show_default=True, type=click.Path(path_type=Path), help="Folder for scans and results.")
 @_machine_options
 def demo(output: Path, device: str, threads: int | None, weights: Path) -> None:
@@ -189,13 +210,20 @@ def _segment_files(baseline: Path, followup: Path, outputs: "Outputs", networks:
     """Files to files: read, segment, write."""
     from app import image, pipeline
 
-    scans = image.read(baseline), image.read(followup)
-    if baseline.samefile(followup):
-        logger.warning("%s: given as baseline and as follow-up; nothing can be new", followup)
+    scans = _read_scans(baseline, followup)
     mask = image.read_mask(brain_mask, grid_of=scans[1]) if brain_mask else None
     result = pipeline.segment(*scans, networks, mask)
     outputs.write(result, followup)
     return result
+
+
+def _read_scans(baseline: Path, followup: Path) -> tuple["sitk.Image", "sitk.Image"]:
+    from app import image
+
+    scans = image.read(baseline), image.read(followup)
+    if baseline.samefile(followup):
+        logger.warning("%s: given as baseline and as follow-up; nothing can be new", followup)
+    return scans
 
 
 def _in_words(result: "Result") -> str:

@@ -5,11 +5,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from app import image, report
+import SimpleITK as sitk
+
+from app import image, picture, report
 from app.errors import InputError
 from app.files import writing
 from app.lesions import Lesion
 from app.pipeline import Result
+from app.preprocessing import Pair
+from app.registration import Aligned
 
 LESION_FIELDS = (
     "number",
@@ -58,6 +62,18 @@ class Outputs:
             with writing(self.report) as unfinished:
                 unfinished.write_text(report.page(result), encoding="utf-8")
         image.write(result.mask, self.mask, geometry_of=followup)
+
+
+def write_prepared(pair: Pair, aligned: Aligned, folder: Path) -> None:
+    """Write a prepared pair, its brain mask, both transforms (from middle space to each scan; ITK's text format) and a picture."""
+    image.write(image.like(pair.baseline, pair.grid), folder / "baseline.nii.gz")
+    image.write(image.like(pair.followup, pair.grid), folder / "followup.nii.gz")
+    image.write(image.like(pair.brain, pair.grid), folder / "brain.nii.gz")
+    for transform, name in ((aligned.to_baseline, "to_baseline.tfm"), (aligned.to_followup, "to_followup.tfm")):
+        with writing(folder / name) as unfinished:
+            sitk.WriteTransform(transform, str(unfinished))
+    with writing(folder / "picture.png") as unfinished:
+        unfinished.write_bytes(picture.png(picture.overview(pair)))
 
 
 def _write_lesions(lesions: list[Lesion], path: Path) -> None:

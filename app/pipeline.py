@@ -51,15 +51,7 @@ def segment(baseline: sitk.Image, followup: sitk.Image, networks: Networks, brai
     """
     config = networks.predictor.config
     clock = _Clock()
-
-    aligned = registration.align(baseline, followup)
-    scans = preprocessing.to_working_grid(baseline, followup, aligned, config.preprocess)
-    clock.lap("align")
-
-    if brain_mask is not None:
-        pair = preprocessing.prepare(*scans, lambda scan: sitk.Resample(brain_mask, scan, aligned.to_followup, sitk.sitkNearestNeighbor))
-    else:
-        pair = preprocessing.prepare(*scans, networks.brain)
+    aligned, pair = prepare(baseline, followup, networks, brain_mask)
     clock.lap("prepare")
 
     probability = _to_followup(networks.predictor(pair.channels(), pair.brain), pair, followup, aligned)
@@ -70,6 +62,15 @@ def segment(baseline: sitk.Image, followup: sitk.Image, networks: Networks, brai
     found = lesions.describe(mask, values, followup)
     clock.lap("describe")
     return Result(image.like(mask, followup), probability, found, aligned, pair, clock.seconds)
+
+
+def prepare(baseline: sitk.Image, followup: sitk.Image, networks: Networks, brain_mask: sitk.Image | None = None) -> tuple[Aligned, Pair]:
+    """The part of `segment` before the network: both scans aligned, and as the network sees them."""
+    aligned = registration.align(baseline, followup)
+    scans = preprocessing.to_working_grid(baseline, followup, aligned, networks.predictor.config.preprocess)
+    if brain_mask is None:
+        return aligned, preprocessing.prepare(*scans, networks.brain)
+    return aligned, preprocessing.prepare(*scans, lambda scan: sitk.Resample(brain_mask, scan, aligned.to_followup, sitk.sitkNearestNeighbor))
 
 
 def _to_followup(probability: Array, pair: Pair, followup: sitk.Image, aligned: Aligned) -> sitk.Image:

@@ -24,14 +24,14 @@ MINIMUM_BRAIN_ML = 50.0  # below it, the brain was not found; a newborn's has 35
 class Pair:
     """Both scans as the network sees them, on one grid."""
 
-    baseline: Array  # (z, y, x), brain mode at 1, range [0, 3], 0 outside the brain
+    baseline: Array  # (z, y, x), the whole head, brain mode at 1, range [0, 3]
     followup: Array
     brain: Mask  # (z, y, x), where both scans show brain
     grid: sitk.Image  # places the arrays in middle space
 
     def channels(self) -> Array:
-        """(2, z, y, x): baseline, follow-up."""
-        return np.stack([self.baseline, self.followup])
+        """(2, z, y, x): baseline, follow-up, 0 outside the brain."""
+        return np.stack([self.baseline, self.followup]) * self.brain
 
 
 def to_working_grid(baseline: sitk.Image, followup: sitk.Image, aligned: Aligned, config: PreprocessConfig) -> tuple[sitk.Image, sitk.Image]:
@@ -89,7 +89,7 @@ def field_of_view(values: Array) -> Mask:
 
 
 def scale_intensity(values: Array, brain: Mask) -> Array:
-    """Scale so that the brain's mode is 1 and one unit is four spreads; clip to [0, 3]; 0 outside the brain.
+    """Scale a head so that the brain's mode is 1 and one unit is four spreads of the brain; clip to [0, 3].
 
     The paper divides by the mode, which leaves each scanner its own contrast; dividing by the spread as well makes two scanners alike
     (RECIPE: z = (x - median) / (1.4826 MAD) clipped to [-4, 8], here divided by 4 and shifted by 1). The middle half of the brain sets the
@@ -100,7 +100,7 @@ def scale_intensity(values: Array, brain: Mask) -> Array:
     if spread == 0:
         raise InputError("half of the brain has one single value; wanted a FLAIR scan")
     scaled = 1 + (values - histogram_mode(inside)) / (4 * spread)
-    return np.where(brain, np.clip(scaled, 0, 3), 0).astype(np.float32)
+    return np.clip(scaled, 0, 3).astype(np.float32, copy=False)
 
 
 def histogram_mode(inside: npt.NDArray[np.float32]) -> float:

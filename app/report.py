@@ -2,16 +2,12 @@
 
 import base64
 import html
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
-import numpy.typing as npt
 import SimpleITK as sitk
-from scipy import ndimage
 
-from app import __version__
-from app.image import Array, Mask
+from app import __version__, picture
+from app.image import Mask
 from app.lesions import Lesion
 from app.pipeline import Result
 
@@ -85,35 +81,8 @@ def _lesion_section(lesion: Lesion, result: Result, mask: Mask) -> str:
     figures = []
     for name, axis in (("axial", 0), ("coronal", 1), ("sagittal", 2)):
         for time, scan, outline in (("baseline", pair.baseline, False), ("follow-up", pair.followup, False), ("outline", pair.followup, True)):
-            picture = slice_rgb(scan, mask if outline else np.zeros_like(mask), axis, tuple(reversed(index)))
-            source = base64.b64encode(png(picture)).decode("ascii")
+            rgb = picture.slice_rgb(scan, mask if outline else np.zeros_like(mask), axis, tuple(reversed(index)), HALF_WIDTH)
+            source = base64.b64encode(picture.png(rgb)).decode("ascii")
             figures.append(f'<figure><img alt="{name} {time}" src="data:image/png;base64,{source}"><figcaption>{name}, {time}</figcaption></figure>')
         figures.append("<br>")
     return f"<section><h2>Lesion {lesion.number}: {lesion.volume_mm3:.0f} mm³</h2>{''.join(figures)}</section>"
-
-
-def slice_rgb(scan: Array, mask: Mask, axis: int, centre: tuple[int, ...], half_width: int = HALF_WIDTH) -> npt.NDArray[np.uint8]:
-    """A slice through `centre` (z, y, x) across `axis`, as read on screen: top is superior or anterior, left is the patient's right.
-
-    (2 half_width, 2 half_width, 3), scan values 0 to 2.5 as grey, the mask's outline in red; black beyond the volume.
-    """
-    window = []
-    for other in range(3):
-        if other != axis:
-            window.append(np.arange(centre[other] - half_width, centre[other] + half_width))
-    plane, outline = np.take(scan, centre[axis], axis), np.take(mask, centre[axis], axis)
-    outline = outline & ~ndimage.binary_erosion(outline)
-    grey = np.clip(plane / 2.5, 0, 1) * 255
-    rgb = np.stack([np.where(outline, 255, grey), np.where(outline, 40, grey), np.where(outline, 40, grey)], axis=-1).astype(np.uint8)
-    valid = [(span >= 0) & (span < side) for span, side in zip(window, plane.shape, strict=True)]
-    picture = np.zeros((2 * half_width, 2 * half_width, 3), dtype=np.uint8)
-    picture[np.ix_(*valid)] = rgb[np.ix_(*(span[ok] for span, ok in zip(window, valid, strict=True)))]
-    return picture if axis == 0 else picture[::-1]  # rows run to posterior in an axial slice, to superior in the others
-
-
-def png(rgb: npt.NDArray[np.uint8]) -> bytes:
-    """(rows, columns, 3) as the bytes of a PNG file."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "slice.png"
-        sitk.WriteImage(sitk.GetImageFromArray(rgb, isVector=True), str(path))
-        return path.read_bytes()

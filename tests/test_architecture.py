@@ -13,7 +13,7 @@ LAYERS = (
     {"files", "image", "model"},
     {"phantom", "machine", "registration", "denoising", "brain", "anima", "checkpoint", "lesions", "metrics", "cases"},
     {"preprocessing", "predictor", "figures"},
-    {"pipeline", "scoring", "evaluation"},
+    {"picture", "pipeline", "scoring", "evaluation"},
     {"report"},
     {"outputs"},
     {"cli", "cli_scoring"},

@@ -1,6 +1,4 @@
-import gzip
 import logging
-import struct
 from pathlib import Path
 
 import nibabel
@@ -13,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from app import image
 from app.errors import InputError
+from tests.bad_files import BAD_FILES, NOISE, save, write_bad_file
 
 
 @pytest.mark.parametrize("suffix", image.SUFFIXES)
@@ -109,89 +108,9 @@ def test_a_few_stray_voxels_become_zero(scan: sitk.Image, tmp_path: Path, caplog
         assert "1 voxels are NaN" in caplog.text
 
 
-def _save(path: Path, values: np.ndarray) -> Path:
-    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
-    return path
-
-
-def _with_spacing(path: Path, spacing_mm: float) -> Path:
-    content = bytearray(path.read_bytes())
-    struct.pack_into("<f", content, 76 + 4 * 3, spacing_mm)  # pixdim[3]
-    path.write_bytes(content)
-    return path
-
-
-NOISE = np.random.default_rng(0).uniform(1, 9, (8, 9, 10)).astype(np.float32)
-
-
-def _bad_file(kind: str, folder: Path) -> Path:
-    """Write one unusable file."""
-    path = folder / f"{kind}.nii.gz"
-    match kind:
-        case "missing":
-            pass
-        case "text":
-            path.write_text("not an image")
-        case "text_nii":
-            path = folder / "text.nii"
-            path.write_text("not an image")
-        case "truncated":
-            path.write_bytes(_save(path, NOISE).read_bytes()[:-400])
-        case "truncated_inside":
-            path.write_bytes(gzip.compress(gzip.decompress(_save(path, NOISE).read_bytes())[:-400]))
-        case "empty":
-            path.write_bytes(b"")
-        case "two_d":
-            _save(path, NOISE[0])
-        case "one_slice":
-            _save(path, NOISE[..., :1])
-        case "four_d":
-            _save(path, np.stack([NOISE, NOISE], axis=-1))
-        case "colour":
-            sitk.WriteImage(sitk.GetImageFromArray(np.stack([NOISE] * 3, axis=-1), isVector=True), str(path))
-        case "zero":
-            _save(path, NOISE * 0)
-        case "constant":
-            _save(path, NOISE * 0 + 7)
-        case "nan":
-            _save(path, np.where(NOISE > 5, np.nan, NOISE).astype(np.float32))
-        case "infinite":
-            _save(path, np.where(NOISE > 5, np.inf, NOISE).astype(np.float32))
-        case "spacing_zero" | "spacing_negative":
-            path = _with_spacing(_save(folder / f"{kind}.nii", NOISE), 0.0 if kind == "spacing_zero" else -1.0)
-        case "sheared":
-            nibabel.save(nibabel.Nifti1Image(NOISE, np.array([[1, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])), path)
-        case "suffix":
-            path = folder / "scan.jpg"
-            path.write_bytes(b"\xff\xd8")
-    return path
-
-
-BAD_FILES = {
-    "missing": "no such file",
-    "text": "truncated or damaged",
-    "text_nii": "not a NIfTI-1 file",
-    "truncated": "truncated or damaged",
-    "truncated_inside": "truncated",
-    "empty": "not a NIfTI-1 file",
-    "two_d": "wanted one 3-D scan",
-    "one_slice": "wanted one 3-D scan",
-    "four_d": "wanted one 3-D scan",
-    "colour": "wanted one",
-    "zero": "every voxel is 0",
-    "constant": "every voxel is 7",
-    "nan": "NaN or infinite",
-    "infinite": "NaN or infinite",
-    "spacing_zero": "wanted three positive numbers",
-    "spacing_negative": "wanted three positive numbers",
-    "sheared": "not at right angles",
-    "suffix": "not an image name",
-}
-
-
 @pytest.mark.parametrize(("kind", "message"), BAD_FILES.items())
 def test_unusable_files_are_refused_in_one_line(kind: str, message: str, tmp_path: Path) -> None:
-    path = _bad_file(kind, tmp_path)
+    path = write_bad_file(kind, tmp_path)
     with pytest.raises(InputError, match=message) as refusal:
         image.read(path)
     assert str(path) in str(refusal.value)
@@ -199,7 +118,7 @@ def test_unusable_files_are_refused_in_one_line(kind: str, message: str, tmp_pat
 
 
 def test_a_mask_on_another_grid_is_refused(scan: sitk.Image, tmp_path: Path) -> None:
-    path = _save(tmp_path / "mask.nii.gz", (NOISE > 5).astype(np.uint8))
+    path = save(tmp_path / "mask.nii.gz", (NOISE > 5).astype(np.uint8))
     with pytest.raises(InputError, match="wanted the scan's grid, 20x24x10 voxels"):
         image.read_mask(path, grid_of=scan)
 

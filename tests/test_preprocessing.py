@@ -26,13 +26,6 @@ def test_the_mode_is_1_and_four_spreads_are_one_unit() -> None:
     assert np.median(scaled) == pytest.approx(1, abs=0.06)
 
 
-def test_outside_the_brain_is_0() -> None:
-    brain = ALL_BRAIN.copy()
-    brain[:3] = False
-    scaled = preprocessing.scale_intensity(_values(), brain)
-    assert (scaled[~brain] == 0).all()
-
-
 @given(gain=st.floats(0.01, 100), seed=st.integers(0, 100))
 def test_the_scanner_s_gain_does_not_matter(gain: float, seed: int) -> None:
     values = _values(seed)

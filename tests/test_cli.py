@@ -1,0 +1,193 @@
+"""The commands, from files to files. A small untrained network stands in for the trained ones where the answer does not matter."""
+
+import csv
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from click.testing import CliRunner, Result
+
+from app import checkpoint, cli, image
+from app.config import Config, NetworkConfig, PredictConfig, PreprocessConfig
+from app.model import UNet3D
+from app.phantom import Patient
+from tests.bad_files import BAD_FILES, write_bad_file
+
+COARSE = Config(
+    network=NetworkConfig(features=8, levels=1),
+    preprocess=PreprocessConfig(spacing_mm=3.0),
+    predict=PredictConfig(window=32, overlap=0.25, threshold=0.52),
+)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped brain network, and an untrained lesion network on a 3-mm grid."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    checkpoint.save(folder / "fold1.pt", UNet3D(COARSE.network), COARSE, {})
+    shutil.copy(cli.WEIGHTS / "brain.pt", folder)
+    with (folder / checkpoint.SUMS).open("a") as sums:
+        sums.write(f"{checkpoint.sha256(folder / 'brain.pt')}  brain.pt\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scans(patient: Patient, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Baseline and follow-up on two grids."""
+    folder = tmp_path_factory.mktemp("scans")
+    image.write(patient.baseline, folder / "time01.nii.gz")
+    image.write(patient.followup, folder / "time02.nii.gz")
+    return folder / "time01.nii.gz", folder / "time02.nii.gz"
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Path]:
+    """A folder for outputs; whatever the test does, nothing unfinished may stay."""
+    folder = tmp_path / "output"
+    folder.mkdir()
+    yield folder
+    assert [path.name for path in folder.rglob(".writing*")] == []
+
+
+def _run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+def _geometry(path: Path) -> tuple[object, ...]:
+    volume = sitk.ReadImage(str(path))
+    return volume.GetSize(), volume.GetSpacing(), volume.GetOrigin(), volume.GetDirection()
+
+
+def test_segment_writes_what_is_asked_for_on_the_follow_up_s_grid(scans: tuple[Path, Path], weights: Path, empty: Path) -> None:
+    names = {"--probability": "p.nii.gz", "--lesions": "l.csv", "--report": "r.html", "-o": "mask.nii.gz"}
+    options = [part for flag, name in names.items() for part in (flag, empty / name)]
+    result = _run("segment", "-t1", scans[0], "-t2", scans[1], *options, "--weights", weights, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in empty.iterdir()) == sorted(names.values())
+    for name in ("mask.nii.gz", "p.nii.gz"):
+        assert _geometry(empty / name) == _geometry(scans[1])
+
+    mask, probability = sitk.ReadImage(str(empty / "mask.nii.gz")), image.array(image.read(empty / "p.nii.gz"))
+    assert mask.GetPixelID() == sitk.sitkUInt8
+    assert set(np.unique(sitk.GetArrayFromImage(mask))) <= {0, 1}
+    assert 0 <= probability.min() <= probability.max() <= 1
+    assert (probability[sitk.GetArrayFromImage(mask) > 0] > COARSE.predict.threshold).all()
+
+    rows = list(csv.DictReader((empty / "l.csv").open()))
+    counted = int(re.match(r"(\d+) new lesion", result.output).group(1))  # type: ignore[union-attr]
+    assert len(rows) == counted
+    assert sum(int(row["voxels"]) for row in rows) == sitk.GetArrayFromImage(mask).sum()
+    assert "<h1>" in (empty / "r.html").read_text()
+
+
+def test_the_same_scan_twice_warns_and_goes_on(scans: tuple[Path, Path], weights: Path, empty: Path, caplog: pytest.LogCaptureFixture) -> None:
+    result = _run("segment", "-t1", scans[1], "-t2", scans[1], "-o", empty / "mask.nrrd", "--weights", weights)
+    assert result.exit_code == 0, result.output
+    assert "given as baseline and as follow-up" in caplog.text
+    assert (empty / "mask.nrrd").is_file()
+
+
+@pytest.mark.parametrize(("kind", "message"), BAD_FILES.items())
+@pytest.mark.parametrize("time", ["-t1", "-t2"])
+def test_a_bad_scan_ends_in_one_line(
+    kind: str, message: str, time: str, scans: tuple[Path, Path], weights: Path, empty: Path, tmp_path: Path
+) -> None:
+    bad = write_bad_file(kind, tmp_path)
+    baseline, followup = (bad, scans[1]) if time == "-t1" else (scans[0], bad)
+    result = _run("segment", "-t1", baseline, "-t2", followup, "-o", empty / "mask.nii.gz", "--weights", weights)
+    assert result.exit_code == 1
+    assert re.fullmatch(f"Error: {re.escape(str(bad))}: .*{re.escape(message)}.*\n", result.stderr)
+    assert list(empty.iterdir()) == []
+
+
+def test_scans_that_do_not_overlap_are_refused(scans: tuple[Path, Path], weights: Path, empty: Path, tmp_path: Path) -> None:
+    """Two brain masks' worth of scan a metre apart on one axis cannot be one patient's; neither can be aligned nor compared."""
+    flat = sitk.GetImageFromArray(np.random.default_rng(0).random((4, 5, 6)).astype(np.float32))
+    image.write(flat, tmp_path / "crumb.nii.gz")
+    result = _run("segment", "-t1", tmp_path / "crumb.nii.gz", "-t2", scans[1], "-o", empty / "mask.nii.gz", "--weights", weights)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("Error: ")
+    assert list(empty.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["mask.png", "mask"])
+def test_an_output_of_an_unknown_kind_is_refused_before_any_work(name: str, scans: tuple[Path, Path], empty: Path) -> None:
+    result = _run("segment", "-t1", scans[0], "-t2", scans[1], "-o", empty / name)
+    assert result.exit_code == 1
+    assert "not an image name" in result.stderr
+    assert list(empty.iterdir()) == []
+
+
+def test_an_output_folder_that_cannot_be_made_is_refused_before_any_work(scans: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = _run("segment", "-t1", scans[0], "-t2", scans[1], "-o", tmp_path / "file" / "mask.nii.gz")
+    assert result.exit_code == 1
+    assert "cannot be written to" in result.stderr
+
+
+def test_a_brain_mask_on_another_grid_is_refused(scans: tuple[Path, Path], weights: Path, empty: Path) -> None:
+    result = _run("segment", "-t1", scans[0], "-t2", scans[1], "-o", empty / "m.nii.gz", "--brain-mask", scans[0], "--weights", weights)
+    assert result.exit_code == 1
+    assert "wanted the scan's grid" in result.stderr
+    assert list(empty.iterdir()) == []
+
+
+def test_altered_weights_are_refused(scans: tuple[Path, Path], weights: Path, empty: Path, tmp_path: Path) -> None:
+    altered = shutil.copytree(weights, tmp_path / "altered")
+    with (altered / "fold1.pt").open("ab") as file:
+        file.write(b"x")
+    result = _run("segment", "-t1", scans[0], "-t2", scans[1], "-o", empty / "mask.nii.gz", "--weights", altered)
+    assert result.exit_code == 1
+    assert "SHA-256" in result.stderr
+
+
+def test_run_does_every_patient_and_reports_the_broken_one(scans: tuple[Path, Path], weights: Path, empty: Path, tmp_path: Path) -> None:
+    cohort = tmp_path / "input"
+    for name in ("013", "015"):
+        (cohort / name).mkdir(parents=True)
+        for scan in scans:
+            shutil.copy(scan, cohort / name / f"flair_{scan.name}")
+    (cohort / "015" / "flair_time02.nii.gz").write_text("not an image")
+    (cohort / "016").mkdir()
+    shutil.copy(scans[0], cohort / "016" / "flair_time01.nii.gz")
+
+    result = _run("run", "--input", cohort, "--output", empty, "--weights", weights)
+    assert result.exit_code == 1
+    assert sorted(path.name for path in (empty / "013").iterdir()) == ["lesions.csv", "new_lesions.nii.gz", "probability.nii.gz", "report.html"]
+    assert not (empty / "015").exists()
+    rows = {row["patient"]: row for row in csv.DictReader((empty / "summary.csv").open())}
+    assert {name: row["status"] for name, row in rows.items()} == {"013": "done", "015": "failed"}
+    assert "truncated or damaged" in rows["015"]["problem"]
+    assert "flair_time01.nii.gz: a baseline alone" in result.stderr
+
+
+def test_prepare_writes_a_picture(scans: tuple[Path, Path], weights: Path, empty: Path) -> None:
+    result = _run("prepare", "-t1", scans[0], "-t2", scans[1], "-o", empty, "--weights", weights)
+    assert result.exit_code == 0, result.output
+    names = ["baseline.nii.gz", "brain.nii.gz", "followup.nii.gz", "picture.png", "to_baseline.tfm", "to_followup.tfm"]
+    assert sorted(path.name for path in empty.iterdir()) == names
+    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(empty / "picture.png")))
+    assert picture.shape[2] == 3
+    assert picture.std() > 20
+    sitk.ReadTransform(str(empty / "to_baseline.tfm"))
+
+
+def test_version_names_the_weights() -> None:
+    result = _run("--version")
+    assert result.exit_code == 0
+    assert re.search(r"^ms-new-lesions \d+\.\d+\.\d+\n(\S+\.pt sha256 [0-9a-f]{64}\n)+$", result.output)
+    assert "brain.pt" in result.output
+    assert "fold1.pt" in result.output
+
+
+@pytest.mark.parametrize("command", ["segment", "run", "prepare", "demo", "score", "evaluate"])
+def test_every_command_explains_itself(command: str) -> None:
+    result = _run(command, "--help")
+    assert result.exit_code == 0
+    assert command in _run("--help").output
