@@ -63,7 +63,7 @@ class VoxelOverlap:
 
     @property
     def specificity(self) -> float:
-        """TN / (TN + FP / L), L labels. 0 to 1, higher is better. Prediction empty: 1; no background in both: nan or 0. Anima "Specificity"."""
+        """TN / (TN + FP / L), L labels. 0 to 1, higher is better. Prediction empty: 1; no voxel left: nan. Anima "Specificity"."""
         return _ratio(self.background, self.background + (self.predicted - self.shared) / self.labels)
 
     @property
@@ -73,7 +73,7 @@ class VoxelOverlap:
 
     @property
     def npv(self) -> float:
-        """TN / (TN + FN / L), L labels. 0 to 1, higher is better. Reference empty: 1; no background in both: nan or 0. Anima "NPV"."""
+        """TN / (TN + FN / L), L labels. 0 to 1, higher is better. Reference empty: 1; no voxel left: nan. Anima "NPV"."""
         return _ratio(self.background, self.background + (self.reference - self.shared) / self.labels)
 
     @property
@@ -103,10 +103,15 @@ class LesionMatches:
     empty_reference: bool  # not one voxel, so that there is nothing to find
 
     @property
+    def detected_lesions(self) -> int:
+        """Lesions of the reference that were found. 0 to their number, higher is better. A mask empty: 0."""
+        return sum(lesion.detected for lesion in self.reference)
+
+    @property
     def sensl(self) -> float:
         """Detected reference lesions / reference lesions. 0 to 1, higher is better. Reference empty or all its lesions too small: nan;
         prediction empty: 0. Anima "SensL"."""
-        return _ratio(sum(lesion.detected for lesion in self.reference), len(self.reference))
+        return _ratio(self.detected_lesions, len(self.reference))
 
     @property
     def ppvl(self) -> float:
@@ -171,16 +176,19 @@ def evaluate(prediction: Mask, reference: Mask, spacing_mm: Spacing, rules: Dete
     `prediction` and `reference`: boolean `(z, y, x)` of one shape; `spacing_mm`: (z, y, x). `distances=False` saves their time.
     Raises ValueError if the shapes differ.
     """
+    return case_metrics(prediction, reference, spacing_mm, match_lesions(prediction, reference, spacing_mm, rules), distances)
+
+
+def case_metrics(prediction: Mask, reference: Mask, spacing_mm: Spacing, lesions: LesionMatches, distances: bool = True) -> CaseMetrics:
+    """All measures of one case whose lesions are matched already; otherwise as `evaluate`."""
     prediction, reference = np.asarray(prediction, np.bool_), np.asarray(reference, np.bool_)
     voxels = voxel_overlap(prediction.view(np.uint8), reference.view(np.uint8))
-    lesions = match_lesions(prediction, reference, spacing_mm, rules)
     hausdorff_mm = contour_mean_mm = surface_mm = math.nan
     if distances:
         predicted_contour, reference_contour = contour(prediction.view(np.uint8)), contour(reference.view(np.uint8))
         hausdorff_mm = hausdorff_distance_mm(prediction, reference, spacing_mm)
         contour_mean_mm = contour_mean_distance_mm(predicted_contour, reference_contour, spacing_mm)
         surface_mm = surface_distance_mm(predicted_contour, reference_contour, spacing_mm)
-    detected = sum(lesion.detected for lesion in lesions.reference)
     voxel = voxel_mm3(spacing_mm)
     return CaseMetrics(
         jaccard=voxels.jaccard,
@@ -198,8 +206,8 @@ def evaluate(prediction: Mask, reference: Mask, spacing_mm: Spacing, rules: Dete
         f1=lesions.f1,
         reference_lesions=len(lesions.reference),
         predicted_lesions=len(lesions.predicted),
-        detected_lesions=detected,
-        missed_lesions=len(lesions.reference) - detected,
+        detected_lesions=lesions.detected_lesions,
+        missed_lesions=len(lesions.reference) - lesions.detected_lesions,
         true_lesions=len(lesions.predicted) - lesions.false_lesions,
         false_lesions=lesions.false_lesions,
         false_volume_mm3=lesions.false_volume_mm3,
@@ -233,6 +241,7 @@ def match_lesions(prediction: Mask, reference: Mask, spacing_mm: Spacing, rules:
     empty that minimum is always 3 mm^3. Raises ValueError if the shapes differ.
     """
     _same_shape(prediction, reference)
+    prediction, reference = np.asarray(prediction, np.bool_), np.asarray(reference, np.bool_)
     empty_reference = not reference.any()
     minimum_mm3 = NO_LESION_MINIMUM_MM3 if empty_reference else rules.minimum_volume_mm3
     voxel = voxel_mm3(spacing_mm)

@@ -75,7 +75,7 @@ def read_pair(prediction: Path, reference: Path, strict_anima: bool = False) -> 
     direction are compared, fractions are cut off, and an image with one single value is empty, as in the tool.
     """
     test, truth = (image.read_labels(path, cut_fractions=strict_anima) for path in (prediction, reference))
-    _check_grids(prediction, test, reference, truth, strict_anima)
+    check_grids(prediction, test, reference, truth, strict_anima)
     predicted, wanted = _ranks(prediction, test, strict_anima), _ranks(reference, truth, strict_anima)
     counts = int(predicted.max()), int(wanted.max())
     if min(counts) > 0 and counts[0] != counts[1]:
@@ -83,6 +83,24 @@ def read_pair(prediction: Path, reference: Path, strict_anima: bool = False) -> 
         predicted, wanted = np.minimum(predicted, 1), np.minimum(wanted, 1)
     width, height, depth = truth.GetSpacing()
     return Pair(predicted, wanted, (depth, height, width))
+
+
+def check_grids(prediction: Path, test: sitk.Image, reference: Path, truth: sitk.Image, strict_anima: bool = False) -> None:
+    """Raise InputError unless voxels with one index lie at one place in both. `strict_anima` looks at size and direction alone."""
+    if test.GetSize() != truth.GetSize():
+        raise InputError(f"{prediction}: {image.describe_grid(test)}; wanted the grid of {reference}, {image.describe_grid(truth)}")
+    turned = np.abs(np.subtract(test.GetDirection(), truth.GetDirection())).max() > DIRECTION_TOLERANCE
+    if turned or not (strict_anima or image.same_grid(test, truth)):
+        differing = [
+            f"{name} {tuple(round(value, 7) for value in ours)} instead of {tuple(round(value, 7) for value in theirs)}"
+            for name, ours, theirs in (
+                ("spacing", test.GetSpacing(), truth.GetSpacing()),
+                ("origin", test.GetOrigin(), truth.GetOrigin()),
+                ("direction", test.GetDirection(), truth.GetDirection()),
+            )
+            if ours != theirs
+        ]
+        raise InputError(f"{prediction}: {', '.join(differing)}; wanted the grid of {reference}")
 
 
 def measure(pair: Pair, groups: Groups, rules: DetectionRules = metrics.OFFICIAL, strict_anima: bool = False) -> dict[str, Measures]:
@@ -189,23 +207,6 @@ def _stale_distances(pair: Pair, whole: Measures) -> Measures:
         "ContourMeanDistance": whole["ContourMeanDistance"],
         "SurfaceDistance": metrics.surface_distance_mm(first[0], first[1], pair.spacing_mm, strict=True),
     }
-
-
-def _check_grids(prediction: Path, test: sitk.Image, reference: Path, truth: sitk.Image, strict_anima: bool) -> None:
-    if test.GetSize() != truth.GetSize():
-        raise InputError(f"{prediction}: {image.describe_grid(test)}; wanted the grid of {reference}, {image.describe_grid(truth)}")
-    turned = np.abs(np.subtract(test.GetDirection(), truth.GetDirection())).max() > DIRECTION_TOLERANCE
-    if turned or not (strict_anima or image.same_grid(test, truth)):
-        differing = [
-            f"{name} {tuple(round(value, 7) for value in ours)} instead of {tuple(round(value, 7) for value in theirs)}"
-            for name, ours, theirs in (
-                ("spacing", test.GetSpacing(), truth.GetSpacing()),
-                ("origin", test.GetOrigin(), truth.GetOrigin()),
-                ("direction", test.GetDirection(), truth.GetDirection()),
-            )
-            if ours != theirs
-        ]
-        raise InputError(f"{prediction}: {', '.join(differing)}; wanted the grid of {reference}")
 
 
 def _ranks(path: Path, labels: sitk.Image, strict_anima: bool) -> Labels:
