@@ -1,8 +1,15 @@
 """The commands `score` and `evaluate`: words and exit codes only."""
 
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:  # SimpleITK and scipy take seconds to import: --help must not wait for them
+    from app.evaluation import Job, Score
 
 
 def _print_about(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> None:
@@ -70,3 +77,45 @@ def score(
     scoring.write(results, base, text=text or not (xml or screen), xml=xml)
     if screen:
         click.echo("".join(scoring.as_screen(measures) for measures in results.values()), nl=False)
+
+
+@click.command()
+@click.option("--predictions", type=click.Path(path_type=Path), help="Masks to score: <case>/new_lesions.nii.gz, <case>.nii.gz and the like.")
+@click.option("--references", type=click.Path(path_type=Path), help="True masks: <case>/ground_truth.nii.gz, <case>.nii.gz and the like.")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path), help="Folder for cases.csv, lesions.csv, summary.json, summary.md, summary.png."
+)
+@click.option("--missing", type=click.Choice(["error", "empty"]), default="error", show_default=True, help="What a missing prediction is.")
+@click.option("--experts", is_flag=True, help="Score each expert's mask too: <case>/ground_truth_expert1.nii.gz and so on.")
+@click.option("--compare", nargs=2, type=click.Path(path_type=Path), help="Two methods instead: earlier output folders, or predictions to score.")
+@click.option("--threads", type=click.IntRange(min=1), help="Cases scored at once; default: as many as the CPUs this process may use.")
+def evaluate(
+    predictions: Path | None,
+    references: Path | None,
+    output: Path,
+    missing: str,
+    experts: bool,
+    compare: tuple[Path, Path] | None,
+    threads: int | None,
+) -> None:
+    """Score a whole challenge, or compare two methods on it."""
+    if compare and (predictions or experts or missing == "empty"):
+        raise click.UsageError("--compare takes two folders; --predictions, --missing and --experts do not go with it")
+    if not compare and not (predictions and references):
+        raise click.UsageError("wanted --predictions and --references, or --compare")
+    from app import evaluation
+
+    def score_jobs(jobs: Sequence["Job"]) -> list["Score"]:
+        with click.progressbar(evaluation.score_all(jobs, threads or len(os.sched_getaffinity(0))), len(jobs), label="masks", file=sys.stderr) as bar:
+            return list(bar)
+
+    if compare:
+        first, second = (evaluation.read_or_score(folder, references, score_jobs) for folder in compare)
+        evaluation.compare((str(compare[0]), str(compare[1])), first, second, output)
+        click.echo(f"{output / 'comparison.md'}")
+    elif predictions and references:
+        jobs = evaluation.pair(predictions, references, missing_is_empty=missing == "empty")
+        if experts:
+            jobs += evaluation.find_experts(references, evaluation.find_masks(references, evaluation.REFERENCE_NAMES))
+        evaluation.write(score_jobs(jobs), output)
+        click.echo(f"{len(jobs)} masks scored: {output / 'summary.md'}")
