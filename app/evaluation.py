@@ -42,6 +42,7 @@ TITLES = {
 }
 
 SEED = 2021
+DECIMALS = 6  # of the tables, and of what is compared
 RESAMPLES = 10_000  # of the cases, for the 95 % intervals
 
 logger = logging.getLogger(__name__)
@@ -252,7 +253,8 @@ def read_or_score(folder: Path, references: Path | None, score_jobs: Callable[[S
             raise InputError(f"{earlier}: not a table of this version ({error}); wanted the cases.csv of an evaluation") from error
     if references is None:
         raise InputError(f"{folder}: no cases.csv in it; wanted an earlier evaluation, or --references to score its masks")
-    return {score.job.case: dataclasses.asdict(score.metrics) for score in score_jobs(pair(folder, references))}
+    scores = score_jobs(pair(folder, references))
+    return {score.job.case: {measure: round(getattr(score.metrics, measure), DECIMALS) for measure in MEASURES} for score in scores}
 
 
 def compare(names: tuple[str, str], first: dict[str, Row], second: dict[str, Row], output: Path) -> None:
@@ -372,7 +374,7 @@ def _compare_measure(first: npt.NDArray[np.float64], second: npt.NDArray[np.floa
     """Paired differences where both are defined, with a two-sided Wilcoxon signed-rank test; p is 1 where nothing differs."""
     both = np.isfinite(first) & np.isfinite(second)
     first, second = first[both], second[both]
-    difference = second - first
+    difference = np.round(second - first, DECIMALS)  # the test ranks every difference: one of 1e-17 is none
     p = math.nan
     if difference.size:
         p = float(stats.wilcoxon(difference).pvalue) if difference.any() else 1.0
@@ -409,11 +411,11 @@ def _lesion_row(score: Score, lesion: Lesion) -> Row:
 
 def _difference_row(case: str, measure: str, first: float, second: float) -> Row:
     values = {"first": first, "second": second, "difference": second - first}
-    return {"case": case, "measure": measure} | {name: f"{value:.6f}" for name, value in values.items()}
+    return {"case": case, "measure": measure} | {name: f"{value:z.{DECIMALS}f}" for name, value in values.items()}
 
 
 def _rounded(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.6f}"
+    return str(value) if isinstance(value, int) else f"{value:.{DECIMALS}f}"
 
 
 def _without_nan(value: Any) -> Any:

@@ -53,7 +53,7 @@ def draw_summary(
     totals = found + missed
     detection.bar(VOLUME_NAMES, found / np.maximum(totals, 1), color=FOUND)
     for place, (part, total) in enumerate(zip(found, totals, strict=True)):
-        detection.text(place, part / max(total, 1) + 0.02, f"{part}/{total}", ha="center")
+        detection.text(place, part / max(total, 1) + 0.02, f"{part}/{total}", ha="center", fontsize="small")
     detection.set(xlabel="volume (mm$^3$)", ylabel="part detected", ylim=(0, 1.1), title=f"{len(found_mm3) + len(missed_mm3)} new lesions")
     for axes in (false, detection):
         axes.tick_params(axis="x", rotation=45)

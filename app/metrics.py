@@ -347,8 +347,8 @@ def hausdorff_distance_mm(prediction: Mask, reference: Mask, spacing_mm: Spacing
 
 
 def contour_mean_distance_mm(predicted_contour: Labels, reference_contour: Labels, spacing_mm: Spacing) -> float:
-    """The larger of the two mean distances from one contour to the other, label values ignored. mm, 0 upwards, lower is better. A mask empty: nan.
-    Anima "ContourMeanDistance"."""
+    """The larger of the two mean distances from one contour to the other, label values ignored. mm, 0 upwards, lower is better. A mask empty, or full
+    and so without contour: nan. Anima "ContourMeanDistance"."""
 
     def mean(source: Labels, target: Labels) -> float:
         return _mean(_nearest_mm(source, target, spacing_mm))
@@ -359,8 +359,8 @@ def contour_mean_distance_mm(predicted_contour: Labels, reference_contour: Label
 def surface_distance_mm(predicted_contour: Labels, reference_contour: Labels, spacing_mm: Spacing, strict: bool = False) -> float:
     """Average symmetric surface distance: mean over the voxels of both contours of the distance to the other contour of the same label.
 
-    mm, 0 upwards, lower is better; a mask empty: nan. `strict` gives what Anima prints as "SurfaceDistance": there each voxel, in raster order, is
-    given the smallest distance met so far instead of its own, so the number depends on where the first good voxel is and is too small.
+    mm, 0 upwards, lower is better; a mask empty or full: nan. `strict` gives what Anima prints as "SurfaceDistance": there each voxel, in raster
+    order, is given the smallest distance met so far instead of its own, so the number depends on where the first good voxel is and is too small.
     """
     as_printed: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] = np.minimum.accumulate if strict else np.asarray
     distances = []
