@@ -58,11 +58,14 @@ def read_mask(path: Path, grid_of: sitk.Image | None = None) -> sitk.Image:
 def read_labels(path: Path, cut_fractions: bool = False) -> sitk.Image:
     """Read a label image as uint16, 0 for background.
 
-    Raises InputError as `read` does for an unusable file, for values outside 0 to 65535, and for fractions, as in a probability map, unless
+    Raises InputError as `read` does for an unusable file, for NaN and values outside 0 to 65535, and for fractions, as in a probability map, unless
     `cut_fractions` says to drop them (0.6 becomes 0).
     """
     image = _load(path)
     values = sitk.GetArrayViewFromImage(image)
+    strays = _nifti_strays(path) if np.issubdtype(values.dtype, np.floating) and _is_nifti(path) else 0
+    if strays:
+        raise InputError(f"{path}: {strays} voxels are NaN or infinite; wanted labels from 0 to 65535")
     low, high = values.min(), values.max()
     if not (low >= 0 and high <= np.iinfo(np.uint16).max):  # NaN is neither
         raise InputError(f"{path}: values from {low:g} to {high:g}; wanted labels from 0 to 65535")
