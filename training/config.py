@@ -1,0 +1,111 @@
+"""Every setting of the training: the generator's ranges and the loop's numbers. One z is one spread, 1.4826 MAD of the brain."""
+
+from dataclasses import dataclass, field
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class IqdaConfig:
+    """Image quality data augmentation: which of blur, edge enhancement and axial subsampling, and how strong."""
+
+    preset: str = "paper"
+    blur: float = 0.2  # probabilities; the paper does not state them, the authors' later code has 0.3 of each
+    sharpen: float = 0.2
+    average_slices: float = 0.2
+    sigma: Range = (0.5, 1.75)  # voxels
+    sigma_per_axis: bool = False
+    amount: Range = (1.0, 1.0)  # of the unsharp mask; the paper inverts its blur
+    counts: tuple[int, ...] = (2, 3, 4)  # slices averaged
+
+
+PAPER = IqdaConfig()
+V2 = IqdaConfig(
+    preset="v2", blur=0.3, sharpen=0.3, average_slices=0.3, sigma=(0.25, 1.0), sigma_per_axis=True, amount=(1.0, 5.0), counts=(1, 2, 3, 4, 5)
+)
+PRESETS = {config.preset: config for config in (PAPER, V2)}
+
+
+@dataclass(frozen=True)
+class LesionConfig:
+    """Lesions of one patch."""
+
+    old: tuple[float, ...] = (0.0, 2.0, 5.0)  # one mean is drawn, then a Poisson number
+    new: tuple[float, ...] = (1.0, 2.5, 4.0)
+    resolving: float = 0.6  # Poisson mean
+    enlarging: float = 0.6
+    shrinking: float = 0.3
+    enlarging_is_target: bool = True  # the open validation truth contains enlarging; MSSEG-2's does not
+    lesion_free: float = 0.35  # of the patches have no change at all
+    erased: float = 0.5  # chance that a real lesion of a patch is erased at one or both time points
+    contrast: Range = (1.5, 6.0)  # z, lognormal about `contrast_median`
+    contrast_median: float = 2.6
+    edge_mm: Range = (0.5, 0.9)
+    visible_z: float = 0.5  # a voxel is labelled where the clean change exceeds this
+
+
+@dataclass(frozen=True)
+class AcquisitionConfig:
+    """One time point's scanner, drawn for each time point alone."""
+
+    rotation_deg: float = 0.5  # leftover misalignment, standard deviations
+    shift_mm: float = 0.35
+    elastic_mm: float = 0.3
+    bias: float = 0.08  # standard deviation of the log field
+    blur_mm: float = 0.5  # upper bound
+    thick: float = 0.7  # chance of thick slices
+    thickness_mm: Range = (2.0, 4.0)
+    noise_z: Range = (0.05, 0.35)
+    log_gamma: float = 0.35  # upper bound
+    scaling: float = 0.12  # standard deviations
+    offset_z: float = 0.12
+
+
+@dataclass(frozen=True)
+class DistractorConfig:
+    """What changes between two visits without being a lesion; chances a time point."""
+
+    regional: float = 0.5  # smooth shift, standard deviation `regional_z`, radius in mm
+    regional_z: float = 0.8
+    radius_mm: Range = (8.0, 22.0)
+    gyral: float = 0.35  # brighter cortex in a region
+    rim: float = 0.35  # bright surface of the brain
+    flow: float = 0.35  # bright blobs in CSF
+    vessel: float = 0.35  # thin bright lines near the surface and the base
+    ventricle: float = 0.25  # bright lining of the ventricles
+
+
+@dataclass(frozen=True)
+class SynthesisConfig:
+    """One pair of patches from a head or a scan."""
+
+    patch: int = 48  # voxels a side; 64^3 cost 2.4 times as much, and two CPU cores were all there was (training/LOG.md)
+    margin: int = 4  # voxels computed around the patch, cut off at the end
+    head: float = 0.5  # share of label-map heads; the rest are real scans
+    low: float = 0.4  # share of patches centred in the lowest third of the brain, where false lesions gather
+    iqda: str = "each"  # "none", "shared" by both time points, or for "each" alone
+    preset: str = "paper"
+    lesions: LesionConfig = field(default_factory=LesionConfig)
+    acquisition: AcquisitionConfig = field(default_factory=AcquisitionConfig)
+    distractors: DistractorConfig = field(default_factory=DistractorConfig)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The loop."""
+
+    seed: int = 1
+    batch: int = 2
+    steps: int = 1500
+    learning_rate: float = 1e-3  # RECIPE: three times faster at the start than the paper's 1e-4
+    warmup_steps: int = 30
+    final_rate: float = 0.02  # of the learning rate, reached by a cosine
+    weight_decay: float = 1e-4
+    largest_gradient: float = 5.0  # norm; larger ones are scaled down
+    dropout: float = 0.1
+    loss: str = "dice_ce"  # or "dice", the paper's
+    ema: float = 0.99  # of the weights, a step; the average is validated and kept
+    validate_steps: int = 200
+    validation_overlap: float = 0.1  # of windows; the shipped 0.5 costs five times as much
+    checkpoint_minutes: float = 3.0
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)

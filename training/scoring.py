@@ -1,0 +1,73 @@
+"""How good a probability map of a validation pair is, at every operating point tried. Without SimpleITK, so that training can ask too."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from app import metrics
+from app.metrics import CaseMetrics
+
+Array = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+MINIMUM_VOLUMES_MM3 = (3.0, 6.0, 10.0, 15.0, 20.0, 30.0)
+SPACING_MM = (1.0, 1.0, 1.0)
+FALSE_LESION_COST = 0.01  # of the selection score, for each false lesion of the case without new ones
+TINY_MM3 = 30.0  # a truth this small counts as none (patient01 backward, 0.02 ml: data README)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One pair in one time order, on the network's grid."""
+
+    name: str
+    channels: Array  # (2, z, y, x)
+    brain: Mask
+    truth: Mask
+    ignore: Mask  # taken out of prediction and truth
+
+    @property
+    def has_new(self) -> bool:
+        return int(self.truth.sum()) > TINY_MM3
+
+
+def read_cases(pairs: Path) -> list[Case]:
+    """Both time orders of every `pairs/*.npz` that training/prepare.py wrote."""
+    cases = []
+    for path in sorted(pairs.glob("*.npz")):
+        with np.load(path) as arrays:
+            channels, brain = arrays["channels"].astype(np.float32), arrays["brain"]
+            for order, scans in (("forward", channels), ("backward", channels[::-1].copy())):
+                truth, ignore = arrays[f"truth_{order}"] & brain, arrays[f"ignore_{order}"]
+                cases.append(Case(f"{path.stem} {order}", scans, brain, truth & ~ignore, ignore))
+    return cases
+
+
+def score(probability: Array, case: Case, threshold: float, minimum_volume_mm3: float) -> CaseMetrics:
+    """The official measures of one case at one operating point."""
+    labels, _ = metrics.components(probability > threshold, math.floor(minimum_volume_mm3) + 1)
+    return metrics.evaluate((labels > 0) & ~case.ignore, case.truth, SPACING_MM, distances=False)
+
+
+def table(probabilities: Mapping[str, Array], cases: Sequence[Case]) -> dict[tuple[float, float], dict[str, CaseMetrics]]:
+    """{(threshold, minimum volume): {case: measures}}."""
+    points = [(threshold, volume) for threshold in THRESHOLDS for volume in MINIMUM_VOLUMES_MM3]
+    return {point: {case.name: score(probabilities[case.name], case, *point) for case in cases} for point in points}
+
+
+def summary(measures: Mapping[str, CaseMetrics], cases: Sequence[Case]) -> tuple[float, float, int]:
+    """Mean F1 and mean Dice of the cases with new lesions, and the false lesions of the others."""
+    changed = [measures[case.name] for case in cases if case.has_new]
+    false = sum(measures[case.name].false_lesions for case in cases if not case.has_new)
+    return float(np.mean([m.f1 for m in changed])), float(np.mean([m.dice for m in changed])), false
+
+
+def selection(measures: Mapping[str, CaseMetrics], cases: Sequence[Case]) -> float:
+    """What chooses among weights and operating points: the mean of F1 and Dice, less a little for each false lesion."""
+    f1, dice, false = summary(measures, cases)
+    return (f1 + dice) / 2 - FALSE_LESION_COST * false
