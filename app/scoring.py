@@ -2,7 +2,6 @@
 
 import logging
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +54,8 @@ class Groups:
         """As the tool reads its flags: none given is -s, and -a alone or with -l needs -s."""
         if clusters and not (voxels or distances):
             logger.warning("-a needs -s or -d: -s is computed too")
-        nothing_to_repeat = not (voxels or distances) and (clusters or not lesions)
-        return Groups(voxels or nothing_to_repeat, distances, lesions, clusters)
+            voxels = True
+        return Groups(voxels or not (distances or lesions), distances, lesions, clusters)
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ def write(results: dict[str, Measures], base: str, text: bool, xml: bool) -> Non
         if text:
             _write(Path(f"{name}.txt"), as_text(measures))
         if xml:
-            _write(Path(f"{name}.xml"), as_xml(measures, re.split(r"[/\\]", name)[-1]))
+            _write(Path(f"{name}.xml"), as_xml(measures, name.rsplit("/" if "/" in name else "\\", 1)[-1]))
 
 
 def about() -> Iterator[str]:
