@@ -31,17 +31,19 @@ class LesionConfig:
     """Lesions of one patch."""
 
     old: tuple[float, ...] = (0.0, 2.0, 5.0)  # one mean is drawn, then a Poisson number
-    new: tuple[float, ...] = (1.0, 2.5, 4.0)
+    new: tuple[float, ...] = (1.5, 3.0, 5.0)
     resolving: float = 0.6  # Poisson mean
     enlarging: float = 0.6
     shrinking: float = 0.3
     enlarging_is_target: bool = True  # the open validation truth contains enlarging; MSSEG-2's does not
-    lesion_free: float = 0.35  # of the patches have no change at all
+    lesion_free: float = 0.3  # of the patches have no change at all
     erased: float = 0.5  # chance that a real lesion of a patch is erased at one or both time points
     contrast: Range = (1.5, 6.0)  # z, lognormal about `contrast_median`
     contrast_median: float = 2.6
     edge_mm: Range = (0.5, 0.9)
-    visible_z: float = 0.5  # a voxel is labelled where the clean change exceeds this
+    visible_z: float = 0.5  # a voxel is labelled where the clean change exceeds this,
+    shown_z: float = 0.4  # and the acquired scans' change stands out from its surroundings by this,
+    shown_voxels: float = 7.0  # in more than so many of the 27 voxels about it
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,14 @@ class AcquisitionConfig:
 class DistractorConfig:
     """What changes between two visits without being a lesion; chances a time point."""
 
-    regional: float = 0.5  # smooth shift, standard deviation `regional_z`, radius in mm
+    regional: float = 0.4  # smooth shift, standard deviation `regional_z`, radius in mm
     regional_z: float = 0.8
     radius_mm: Range = (8.0, 22.0)
-    gyral: float = 0.35  # brighter cortex in a region
-    rim: float = 0.35  # bright surface of the brain
-    flow: float = 0.35  # bright blobs in CSF
-    vessel: float = 0.35  # thin bright lines near the surface and the base
-    ventricle: float = 0.25  # bright lining of the ventricles
+    gyral: float = 0.25  # brighter cortex in a region
+    rim: float = 0.25  # bright surface of the brain
+    flow: float = 0.25  # bright blobs in CSF
+    vessel: float = 0.25  # thin bright lines near the surface and the base
+    ventricle: float = 0.2  # bright lining of the ventricles
 
 
 @dataclass(frozen=True)

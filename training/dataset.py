@@ -17,7 +17,7 @@ class Batch:
 
     scans: Tensor  # (B, 2, D, H, W) float32, as app.preprocessing.Pair.channels
     truth: Tensor  # (B, D, H, W) bool
-    brain: Tensor  # (B, D, H, W) bool
+    scored: Tensor  # (B, D, H, W) bool, what counts in the loss
 
 
 class PairStream:
@@ -40,5 +40,5 @@ class PairStream:
         return Batch(
             torch.stack([sample.scans for sample in samples]),
             torch.stack([sample.truth for sample in samples]),
-            torch.stack([sample.brain for sample in samples]),
+            torch.stack([sample.scored for sample in samples]),
         )

@@ -53,7 +53,7 @@ class Sample:
 
     scans: Tensor  # (2, z, y, x): baseline, follow-up; float32 in [0, 3]
     truth: Tensor  # (z, y, x) bool, new at follow-up
-    brain: Tensor  # (z, y, x) bool
+    scored: Tensor  # (z, y, x) bool, the brain but for changes that the scans do not show
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,9 @@ def make_sample(source: Source, shapes: Shapes, config: SynthesisConfig, rng: to
     inner = (slice(config.margin, config.margin + config.patch),) * 3
     brain = (window.depth_mm > uniform(rng, -0.5, 1.5))[inner] & _common_field(config.patch, rng, window.depth_mm.device)
     channels = torch.stack([(1 + scan[inner] / 4).clamp(0, 3) for scan in scans]) * brain
-    truth = (change[inner] > config.lesions.visible_z) & brain
-    return Sample(channels, truth, brain)
+    new = change > config.lesions.visible_z
+    truth = new & _shown(scans[1] - scans[0], new, config.lesions)
+    return Sample(channels, truth[inner] & brain, (truth == new)[inner] & brain)
 
 
 # Anatomy -------------------------------------------------------------------------------------------------------------------------------------------
@@ -285,6 +286,17 @@ def _add_lesions(window: _Window, shapes: Shapes, config: SynthesisConfig, chang
         painted = [scan + gone for scan, gone in zip(painted, erased, strict=True)]
         change = change + difference
     return painted[0], painted[1], change
+
+
+def _shown(rise: Tensor, new: Tensor, lesions: LesionConfig) -> Tensor:
+    """Where the acquired scans show a change: the rise stands out from that of the tissue round it, over more than a few voxels.
+
+    A labelled lesion that noise or contrast hides teaches the network to fire on noise; what is not shown is left out of the loss.
+    """
+    same = (~new).float()
+    around = _coarse_mean(rise * same, 8) / _coarse_mean(same, 8).clamp_min(0.05)
+    visible = ((blur(rise, 0.7) - around > lesions.shown_z) & new).float()
+    return functional.avg_pool3d(visible[None], 3, 1, 1)[0] * 27 > lesions.shown_voxels
 
 
 def _solid(z: Tensor) -> Tensor:
@@ -503,8 +515,11 @@ def _acquire(z: Tensor, config: AcquisitionConfig, rng: torch.Generator) -> Tens
 
 
 def _middle(z: Tensor, depth_mm: Tensor) -> tuple[Tensor, Tensor]:
-    """Median and spread inside the brain."""
-    inside = z[::3, ::3, ::3][depth_mm[::3, ::3, ::3] > 0]
+    """Median and spread inside the brain; of the whole window where a sparse look meets no brain."""
+    sparse = z[::3, ::3, ::3]
+    inside = sparse[depth_mm[::3, ::3, ::3] > 0]
+    if len(inside) == 0:
+        inside = sparse.flatten()
     median = inside.median()
     return median, (inside - median).abs().median()
 

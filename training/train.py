@@ -62,8 +62,8 @@ def main() -> None:
     train(arguments.prepared, arguments.run, config, network, torch.device(arguments.device))
 
 
-def train(prepared: Path, run: Path, config: TrainConfig, network_config: NetworkConfig, device: torch.device) -> None:
-    """Run, or go on with, one training; `run/best.pt` and `run/last.pt` are checkpoints that app.predictor reads."""
+def train(prepared: Path, run: Path, config: TrainConfig, network_config: NetworkConfig, device: torch.device, stop_at: int | None = None) -> None:
+    """Run, or go on with, one training, up to `stop_at` or to the last step; `run/best.pt` and `run/last.pt` are checkpoints for app.predictor."""
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)  # initial weights and dropout
     network = UNet3D(network_config).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -87,7 +87,8 @@ def train(prepared: Path, run: Path, config: TrainConfig, network_config: Networ
     started = time.monotonic() - seconds
     saved_at = time.monotonic()
     drawing, losses = 0.0, []
-    for step in range(first, config.steps):
+    end = config.steps if stop_at is None else stop_at
+    for step in range(first, end):
         before = time.monotonic()
         batch = stream.batch(config.batch)
         drawing += time.monotonic() - before
@@ -97,16 +98,19 @@ def train(prepared: Path, run: Path, config: TrainConfig, network_config: Networ
         network.train()
         with torch.autocast(device.type, torch.bfloat16):
             logits = network(batch.scans.contiguous(memory_format=torch.channels_last_3d))
-        loss = LOSSES[config.loss](logits, batch.truth, batch.brain)
+        loss = LOSSES[config.loss](logits, batch.truth, batch.scored)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), config.largest_gradient)
-        optimiser.step()
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.largest_gradient)
+        if torch.isfinite(norm):
+            optimiser.step()
+        else:
+            print(f"step {step + 1}: the gradient is not finite; weights left as they are", flush=True)
         follow(average, network, min(config.ema, (step + 1) / (step + 10)))
         losses.append(float(loss.detach()))
 
         done = step + 1
-        if done % LOG_STEPS == 0 or done == config.steps:
+        if done % LOG_STEPS == 0 or done == end:
             elapsed = time.monotonic() - started
             row: dict[str, float] = {
                 "step": done,
@@ -121,7 +125,7 @@ def train(prepared: Path, run: Path, config: TrainConfig, network_config: Networ
             losses = []
         if done % config.validate_steps == 0 or done == config.steps:
             best = _validate(average, cases, config, run, done, best, device)
-        if time.monotonic() - saved_at > 60 * config.checkpoint_minutes or done == config.steps or done % config.validate_steps == 0:
+        if time.monotonic() - saved_at > 60 * config.checkpoint_minutes or done == end or done % config.validate_steps == 0:
             content = {
                 "network": network.state_dict(),
                 "average": average.state_dict(),

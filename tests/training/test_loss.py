@@ -7,7 +7,7 @@ import torch
 
 from training.loss import dice_ce_loss, dice_loss
 
-BRAIN = torch.ones(1, 1, 1, 4, dtype=torch.bool)
+SCORED = torch.ones(1, 1, 1, 4, dtype=torch.bool)
 TRUTH = torch.tensor([True, False, False, False])[None, None, None]
 
 
@@ -20,22 +20,22 @@ def logits(probabilities: list[float]) -> torch.Tensor:
 def test_dice_by_hand() -> None:
     # lesion: overlap .5, total .5 * 4 + 1 = 3: (1 + .01) / 3.01; background: overlap 1.5, total 2 + 3 = 5: (3 + .01) / 5.01
     wanted = 1 - (1.01 / 3.01 + 3.01 / 5.01) / 2
-    assert float(dice_loss(logits([0.5] * 4), TRUTH, BRAIN)) == pytest.approx(wanted, abs=1e-6)
+    assert float(dice_loss(logits([0.5] * 4), TRUTH, SCORED)) == pytest.approx(wanted, abs=1e-6)
 
 
 def test_entropy_is_added() -> None:
     # every voxel has probability one half for the right class: cross-entropy log 2
-    both = float(dice_ce_loss(logits([0.5] * 4), TRUTH, BRAIN))
-    assert both - float(dice_loss(logits([0.5] * 4), TRUTH, BRAIN)) == pytest.approx(math.log(2), abs=1e-6)
+    both = float(dice_ce_loss(logits([0.5] * 4), TRUTH, SCORED))
+    assert both - float(dice_loss(logits([0.5] * 4), TRUTH, SCORED)) == pytest.approx(math.log(2), abs=1e-6)
 
 
 def test_a_perfect_answer_costs_nothing() -> None:
     tiny = 1e-7
-    assert float(dice_ce_loss(logits([1 - tiny, tiny, tiny, tiny]), TRUTH, BRAIN)) == pytest.approx(0, abs=1e-5)
+    assert float(dice_ce_loss(logits([1 - tiny, tiny, tiny, tiny]), TRUTH, SCORED)) == pytest.approx(0, abs=1e-5)
 
 
 def test_nothing_to_find_and_nothing_found_costs_nothing() -> None:
-    assert float(dice_loss(logits([1e-7] * 4), torch.zeros_like(TRUTH), BRAIN)) == pytest.approx(0, abs=1e-4)
+    assert float(dice_loss(logits([1e-7] * 4), torch.zeros_like(TRUTH), SCORED)) == pytest.approx(0, abs=1e-4)
 
 
 def test_outside_the_brain_nothing_counts() -> None:

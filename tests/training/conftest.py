@@ -1,0 +1,27 @@
+"""A tiny prepared folder, made once: two heads, one scan, two pairs, three shapes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training import prepare, tiny
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _one_thread() -> Iterator[None]:
+    """Many small operations: a second thread costs more than it brings."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny.write_open_data(folder / "data", np.random.default_rng(0))
+    prepare.prepare_open_data(folder / "data", folder / "prepared")
+    return folder / "prepared"

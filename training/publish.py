@@ -1,0 +1,38 @@
+"""The best checkpoints of one or more runs, as one ensemble in a weights folder.
+
+python -m training.publish runs/open/seed1/best.pt runs/open/seed2/best.pt --weights weights
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from app import checkpoint
+from app.errors import InputError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Copy checkpoints to a weights folder as fold1.pt, fold2.pt, ...")
+    parser.add_argument("checkpoints", type=Path, nargs="+")
+    parser.add_argument("--weights", type=Path, required=True)
+    arguments = parser.parse_args()
+    publish(arguments.checkpoints, arguments.weights)
+
+
+def publish(checkpoints: Sequence[Path], weights: Path) -> None:
+    """Write fold<n>.pt and their hashes. All take the operating point of the first: an ensemble has one; training.validate --choose finds it.
+
+    Raises InputError if the networks were trained on other windows or grids.
+    """
+    folds = [checkpoint.load(path) for path in checkpoints]
+    first = folds[0].config
+    for number, (path, fold) in enumerate(zip(checkpoints, folds, strict=True), start=1):
+        if (fold.config.preprocess, fold.config.predict.window) != (first.preprocess, first.predict.window):
+            raise InputError(f"{path}: trained on other windows or another grid than {checkpoints[0]}; wanted folds of one kind")
+        config = dataclasses.replace(fold.config, predict=first.predict)
+        checkpoint.save(weights / f"fold{number}.pt", fold.network, config, fold.provenance)
+
+
+if __name__ == "__main__":
+    main()
