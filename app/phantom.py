@@ -41,7 +41,7 @@ def make_patient(seed: int = 0, spacing_mm: float = 1.0) -> Patient:
     before = image.like(np.where(old, LESION, head).astype(np.float32), grid)
     after = image.like(np.where(old | new, LESION, head).astype(np.float32), grid)
     turn = sitk.Euler3DTransform((0, 0, 0), 0.06, -0.04, 0.05, (4, -3, 5))
-    baseline = _acquire(before, slice_mm=max(3.0, spacing_mm), turn=turn, noise=5, rng=rng)
+    baseline = _acquire(before, slice_mm=spacing_mm + 2, turn=turn, noise=5, rng=rng)
     followup = _acquire(after, slice_mm=spacing_mm, turn=sitk.Euler3DTransform(), noise=2.5, rng=rng)
     return Patient(baseline, followup, image.like(new, grid), image.like(brain, grid))
 
@@ -92,7 +92,7 @@ def _balls(grid: sitk.Image, lesions: tuple[tuple[tuple[float, float, float], fl
 
 
 def _acquire(tissue: sitk.Image, slice_mm: float, turn: sitk.Transform, noise: float, rng: np.random.Generator) -> sitk.Image:
-    """Scan a head: slices averaged over their thickness, a bias field, Rician noise; 16-bit values."""
+    """Scan a head: slices averaged over their thickness, a bias field, Rician noise, whole numbers."""
     size, spacing = list(tissue.GetSize()), list(tissue.GetSpacing())
     size[2], spacing[2] = round(size[2] * spacing[2] / slice_mm), slice_mm
     grid = sitk.Image(size, sitk.sitkUInt8)
@@ -108,7 +108,7 @@ def _acquire(tissue: sitk.Image, slice_mm: float, turn: sitk.Transform, noise: f
     bias = np.exp(0.10 * x - 0.12 * y + 0.08 * z + 0.10 * x * y)
     real, imaginary = (rng.standard_normal(values.shape) * noise for _ in range(2))
     magnitude = np.hypot(values * bias + real, imaginary) * 4
-    return image.like(magnitude.astype(np.int16), grid)
+    return image.like(magnitude.round().astype(np.float32), grid)
 
 
 def _coordinates_mm(grid: sitk.Image) -> tuple[npt.NDArray[np.float64], ...]:
