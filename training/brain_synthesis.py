@@ -19,7 +19,8 @@ from app.brain import coarse_scan, normalise, pad
 from app.image import array
 
 SPACING_MM = 2.0
-CLOSING_MM = 8.0  # sulci up to twice as wide belong to the brain, as in HD-BET's masks
+CLOSING_MM = 8.0  # sulci up to twice as wide are brain. Against HD-BET on T1-like images of two maps: Dice .980, .982; 5 mm: .980, .981
+FIELD_OF_VIEW = ((48, 114), (88, 126), (72, 112))  # least and most voxels along z, y, x: from a cut head to one with its neck
 CORD_MM = 30.0  # of the cord below the brainstem is brain too: new lesions lie there
 
 CSF, CORD, STEM = 24, 512, 16  # FreeSurfer's numbers; from 500 on: outside the brain
@@ -125,7 +126,7 @@ def read_scanned_head(scan: Path, mask: Path) -> ScannedHead:
 
 def draw_example(head: Head, rng: torch.Generator) -> Example:
     """One random scan of one head: contrast, then shape, then what the scanner and an earlier stripping do to it."""
-    size = [_draw_integer(rng, low, high) for low, high in ((48, 114), (88, 126), (72, 112))]  # field of view, 2 mm voxels
+    size = [_draw_integer(rng, low, high) for low, high in FIELD_OF_VIEW]
     grid = draw_deformation(head.brain, size, rng)
     contrast = draw_contrast(head.tissues, rng) if isinstance(head, LabelledHead) else draw_remapping(head.scan, rng)
     warped: Tensor = functional.grid_sample(torch.stack([contrast, head.brain])[None], grid, align_corners=False)[0]

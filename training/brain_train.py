@@ -30,7 +30,7 @@ NETWORK = NetworkConfig(scans=8, classes=8, features=8, levels=3, groups=8, drop
 THRESHOLD = 0.5
 LEARNING_RATE = 2e-3  # Adam, rising over 100 steps, then falling to zero as a cosine
 AVERAGE = 0.995  # of the running mean of the weights that is saved
-SCANNED_SHARE = 0.3  # of the examples, if there are scans
+SCANNED_SHARE = 0.4  # of the examples, if there are scans
 SAVE_EVERY = 100  # steps
 
 
