@@ -71,10 +71,11 @@ class DistractorConfig:
     regional_z: float = 0.8
     radius_mm: Range = (8.0, 22.0)
     gyral: float = 0.25  # brighter cortex in a region
-    rim: float = 0.25  # bright surface of the brain
-    flow: float = 0.25  # bright blobs in CSF
+    rim: float = 0.35  # bright surface of the brain
+    edge: float = 0.35  # bright blobs at the surface: vessels, dura and fat that the brain mask lets in
+    flow: float = 0.35  # bright blobs in CSF
     vessel: float = 0.25  # thin bright lines near the surface and the base
-    ventricle: float = 0.2  # bright lining of the ventricles
+    ventricle: float = 0.35  # bright lining of the ventricles
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def prepare_scan(scan: sitk.Image, brain: sitk.Image, lesions: sitk.Image) -> Ar
     scan_mm = image.resample(scan, grid)
     brain_mm = sitk.Resample(brain, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
     marked = image.array(image.resample(sitk.Cast(lesions, sitk.sitkFloat32), grid)) > 0.5
-    pair = preprocessing.prepare(scan_mm, scan_mm, lambda _: brain_mm)
+    pair = preprocessing.prepare(scan_mm, scan_mm, image.array(brain_mm) > 0)
     box = _box(pair.brain, MARGIN_MM)
     values, inside = pair.channels()[0][box], pair.brain[box]
     depth = depth_of(ndimage.binary_fill_holes(inside))
@@ -179,7 +179,7 @@ def prepare_pair(folder: Path) -> Arrays:
     scans = [image.read(folder / f"flair_time0{time}_on_middle_space.nii.gz") for time in (1, 2)]
     grid = image.canonical_grid(scans[1], 1.0)
     brain = sitk.Resample(image.read_mask(folder / "brain_mask.nii.gz"), grid, sitk.Transform(), sitk.sitkNearestNeighbor)
-    pair = preprocessing.prepare(image.resample(scans[0], grid), image.resample(scans[1], grid), lambda _: brain)
+    pair = preprocessing.prepare(image.resample(scans[0], grid), image.resample(scans[1], grid), image.array(brain) > 0)
     box = _box(pair.brain, MARGIN_MM)
 
     def mask(name: str) -> Mask:

@@ -435,10 +435,14 @@ def _add_distractors(z: Tensor, window: _Window, config: DistractorConfig, rng: 
     if happens(config.gyral):
         z = z + uniform(rng, 0.4, 2.0) * region() * torch.sigmoid(4 * (original - 0.6)) * (window.depth_mm < 12)
     if happens(config.rim):
-        z = z + uniform(rng, 0.5, 3.0) * region() * torch.exp(-((window.depth_mm / 2.0) ** 2))
+        z = z + uniform(rng, 0.5, 3.0) * region() * torch.exp(-((window.depth_mm / uniform(rng, 1.5, 3.5)) ** 2))
+    if happens(config.edge):
+        surface = torch.exp(-((window.depth_mm / 2.5) ** 2))
+        for _ in range(1 + integer(rng, 4)):
+            z = z + uniform(rng, 1.5, 6.0) * _ball(side, uniform(rng, 1.5, 4), rng, surface) * surface.sqrt()
     if happens(config.ventricle):
         near = blur((original < -2.2).float() * (window.depth_mm > 15), 1.5)
-        z = z + uniform(rng, 0.4, 1.5) * region() * 4 * near * (1 - near)
+        z = z + uniform(rng, 0.4, 2.5) * region() * 4 * near * (1 - near)
     if happens(config.flow):
         fluid = torch.sigmoid(3 * (-1.8 - original))
         for _ in range(1 + integer(rng, 3)):
