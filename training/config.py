@@ -38,6 +38,7 @@ class LesionConfig:
     enlarging_is_target: bool = True  # the open validation truth contains enlarging; MSSEG-2's does not
     lesion_free: float = 0.3  # of the patches have no change at all
     erased: float = 0.5  # chance that a real lesion of a patch is erased at one or both time points
+    erased_mm3: int = 1500  # larger ones, confluent round the ventricles, do not appear between two visits
     contrast: Range = (1.5, 6.0)  # z, lognormal about `contrast_median`
     contrast_median: float = 2.6
     edge_mm: Range = (0.5, 0.9)

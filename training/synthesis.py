@@ -380,7 +380,8 @@ def _erase(window: _Window, lesions: LesionConfig, changing: bool, rng: torch.Ge
         raise ValueError("only a real scan has lesions to erase")
     nothing = torch.zeros_like(window.depth_mm)
     erased = [nothing, nothing]
-    numbers = (torch.bincount(window.lesions.flatten().long(), minlength=1)[1:].nonzero() + 1).flatten().tolist()
+    sizes = torch.bincount(window.lesions.flatten().long(), minlength=256)[1:]
+    numbers = (((sizes > 0) & (sizes <= lesions.erased_mm3)).nonzero() + 1).flatten().tolist()
     fates = torch.zeros(2, 256, device=rng.device)
     for number in numbers:
         if uniform(rng, 0, 1) < lesions.erased:
