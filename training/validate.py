@@ -67,25 +67,22 @@ def set_operating_point(path: Path, threshold: float, minimum_volume_mm3: float)
 
 
 def unchanged(path: Path) -> list[Case]:
-    """A real scan against itself, and in either order against a moved and degraded copy of itself: nothing is new in any of them."""
+    """A real scan against itself, and against moved and degraded copies of itself: nothing is new in any of them."""
     with np.load(path) as arrays:
         scan, brain = arrays["values"].astype(np.float32), arrays["depth"] > 0
     moved = torch.from_numpy(move(scan))
-    copies = {
-        "blurred": blur(moved, 0.8),
-        "thick slices": average_slices(moved, 3),
-        "sharpened": sharpen(moved, 0.8, 1.0),
-    }
+    blurred, thick, sharp = (copy.clamp(0, 3).numpy() for copy in (blur(moved, 0.8), average_slices(moved, 3), sharpen(moved, 0.8, 1.0)))
     nothing = np.zeros_like(brain)
 
     def case(name: str, baseline: Array, followup: Array) -> Case:
         return Case(f"{path.stem}, {name}", np.stack([baseline, followup]) * brain, brain, nothing, nothing)
 
-    cases = [case("twice", scan, scan)]
-    for name, copy in copies.items():
-        values = copy.clamp(0, 3).numpy()
-        cases += [case(f"{name} baseline", values, scan), case(f"{name} follow-up", scan, values)]
-    return cases
+    return [
+        case("twice", scan, scan),
+        case("blurred baseline", blurred, scan),
+        case("thick-sliced follow-up", scan, thick),
+        case("sharpened follow-up", scan, sharp),
+    ]
 
 
 def move(scan: Array) -> Array:
