@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> None:
         "command": " ".join(["python -m training.brain_train", *arguments]),
         "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "data": ", ".join([f"{len(labelled)} SynthSeg label maps", *(scan.name for scan, _ in chosen.scan)]),
+        "data": ", ".join([f"{len(labelled)} SynthSeg label maps", *(f"{scan.parent.name}/{scan.name}" for scan, _ in chosen.scan)]),
     }
     run = resume_or_start(chosen.state, chosen.seed)
     started = time.monotonic()
