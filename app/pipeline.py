@@ -65,12 +65,18 @@ def segment(baseline: sitk.Image, followup: sitk.Image, networks: Networks, brai
 
 
 def prepare(baseline: sitk.Image, followup: sitk.Image, networks: Networks, brain_mask: sitk.Image | None = None) -> tuple[Aligned, Pair]:
-    """The part of `segment` before the network: both scans aligned, and as the network sees them."""
-    aligned = registration.align(baseline, followup)
+    """The part of `segment` before the network: brains, alignment, and both scans as the network sees them."""
+    brains = networks.brain(baseline), networks.brain(followup) if brain_mask is None else brain_mask
+    aligned = registration.align(baseline, followup, brains)
     scans = preprocessing.to_working_grid(baseline, followup, aligned, networks.predictor.config.preprocess)
+
+    def on_grid(mask: sitk.Image, to_scan: sitk.Transform) -> Mask:
+        return image.array(image.resample(sitk.Cast(mask, sitk.sitkFloat32), scans[1], to_scan)) > 0.5
+
+    brain = on_grid(brains[1], aligned.to_followup)
     if brain_mask is None:
-        return aligned, preprocessing.prepare(*scans, networks.brain)
-    return aligned, preprocessing.prepare(*scans, lambda scan: sitk.Resample(brain_mask, scan, aligned.to_followup, sitk.sitkNearestNeighbor))
+        brain |= on_grid(brains[0], aligned.to_baseline)
+    return aligned, preprocessing.prepare(*scans, brain)
 
 
 def _to_followup(probability: Array, pair: Pair, followup: sitk.Image, aligned: Aligned) -> sitk.Image:

@@ -1,9 +1,8 @@
 """Two aligned scans to the network's two channels: bias field, brain, intensity.
 
-The order is the authors': N4 on the unmasked head, then the union of both brain masks, then the intensity of each scan alone.
+The order is the authors': N4 on the unmasked head, then the brain, then the intensity of each scan alone.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,19 +43,17 @@ def to_working_grid(baseline: sitk.Image, followup: sitk.Image, aligned: Aligned
     )
 
 
-def prepare(baseline: sitk.Image, followup: sitk.Image, find_brain: Callable[[sitk.Image], sitk.Image]) -> Pair:
-    """Two scans on one grid, in any unit, to the network's input.
+def prepare(baseline: sitk.Image, followup: sitk.Image, brain: Mask) -> Pair:
+    """Two scans on one grid, in any unit, and their brain (z, y, x) to the network's input.
 
-    `find_brain` returns the brain mask of a scan on the scan's grid. Raises InputError if no brain is found in both fields of view.
+    Raises InputError if too little of the brain lies in both fields of view.
     """
-    corrected = [correct_bias(scan) for scan in (baseline, followup)]
-    masks = [sitk.GetArrayFromImage(find_brain(scan)) > 0 for scan in corrected]
-    values = [image.array(scan) for scan in corrected]
-    brain: Mask = (masks[0] | masks[1]) & field_of_view(values[0]) & field_of_view(values[1])
-    brain_ml = np.count_nonzero(brain) * image.voxel_mm3(baseline) / 1000
-    if brain_ml < MINIMUM_BRAIN_ML:
-        raise InputError(f"baseline and follow-up: {brain_ml:.0f} ml of brain in both; wanted two FLAIR scans of one head (or give a brain mask)")
-    return Pair(scale_intensity(values[0], brain), scale_intensity(values[1], brain), brain, baseline)
+    values = [image.array(correct_bias(scan)) for scan in (baseline, followup)]
+    seen: Mask = brain & field_of_view(values[0]) & field_of_view(values[1])
+    seen_ml = np.count_nonzero(seen) * image.voxel_mm3(baseline) / 1000
+    if seen_ml < MINIMUM_BRAIN_ML:
+        raise InputError(f"baseline and follow-up: {seen_ml:.0f} ml of brain in both; wanted two FLAIR scans of one head (or give a brain mask)")
+    return Pair(scale_intensity(values[0], seen), scale_intensity(values[1], seen), seen, baseline)
 
 
 def correct_bias(scan: sitk.Image) -> sitk.Image:

@@ -92,13 +92,13 @@ def test_negative_values_are_shifted_not_cut() -> None:
 def test_a_pair_without_common_brain_is_refused() -> None:
     scan = sitk.GetImageFromArray(_values())
     with pytest.raises(InputError, match="ml of brain in both"):
-        preprocessing.prepare(scan, scan, lambda given: given > 1e9)
+        preprocessing.prepare(scan, scan, ~ALL_BRAIN)
 
 
 def test_a_prepared_pair(patient: Patient) -> None:
     aligned = align(patient.followup, patient.followup)
     scans = preprocessing.to_working_grid(patient.followup, patient.followup, aligned, PreprocessConfig(spacing_mm=3.0))
-    pair = preprocessing.prepare(*scans, lambda _: patient.brain)
+    pair = preprocessing.prepare(*scans, image.array(patient.brain) > 0)
     channels = pair.channels()
     assert channels.shape == (2, *pair.brain.shape)
     assert channels.dtype == np.float32
