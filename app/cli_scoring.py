@@ -1,6 +1,5 @@
 """The commands `score` and `evaluate`: words and exit codes only."""
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,10 +102,10 @@ def evaluate(
         raise click.UsageError("--compare takes two folders; --predictions, --missing and --experts do not go with it")
     if not compare and not (predictions and references):
         raise click.UsageError("wanted --predictions and --references, or --compare")
-    from app import evaluation
+    from app import evaluation, machine
 
     def score_jobs(jobs: Sequence["Job"]) -> list["Score"]:
-        with click.progressbar(evaluation.score_all(jobs, threads or len(os.sched_getaffinity(0))), len(jobs), label="masks", file=sys.stderr) as bar:
+        with click.progressbar(evaluation.score_all(jobs, threads or machine.available_cpus()), len(jobs), label="masks", file=sys.stderr) as bar:
             return list(bar)
 
     if compare:

@@ -2,15 +2,18 @@
 
 import os
 from pathlib import Path
-
-import SimpleITK as sitk
-import torch
+from typing import TYPE_CHECKING
 
 from app.errors import InputError
 
+if TYPE_CHECKING:  # torch takes seconds to import, and counting CPUs does not need it
+    import torch
 
-def choose_device(name: str) -> torch.device:
+
+def choose_device(name: str) -> "torch.device":
     """'auto' (CUDA where there is one), 'cpu' or 'cuda'. Raises InputError if CUDA is asked for and absent."""
+    import torch
+
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: no CUDA device is visible; wanted one (docker run --gpus all), or --device auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
@@ -18,6 +21,9 @@ def choose_device(name: str) -> torch.device:
 
 def use_threads(count: int | None) -> int:
     """Let torch and ITK use so many threads, by default all this process may use; returns how many."""
+    import SimpleITK as sitk
+    import torch
+
     allowed = available_cpus()
     used = min(count, allowed) if count else allowed
     torch.set_num_threads(used)
