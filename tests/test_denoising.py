@@ -90,9 +90,15 @@ def test_ratios_that_tie_reject() -> None:
 
 @pytest.mark.parametrize("rician", [False, True])
 def test_a_raw_scan_is_denoised_by_the_definition(open_data: Path, rician: bool) -> None:
-    """A piece of the cortex, whole numbers as the scanner stored them."""
+    """A piece of head and air, whole numbers as the scanner stored them. The Rician mean square is compared before its bias is taken off, which in air
+    leaves a small difference of large numbers.
+    """
     scan = image.array(image.read(open_data / "open_ms_data/longitudinal/raw/patient01/study1_FLAIR.nii.gz"))[20:26, 60:69, 150:158]
-    np.testing.assert_allclose(denoise(scan, rician=rician), plain(scan, 3, 1.0, rician), rtol=1e-5)
+    denoised, wanted = denoise(scan, rician=rician), plain(scan, 3, 1.0, rician)
+    if rician:
+        bias = 2 * noise_variance(torch.from_numpy(scan))
+        denoised, wanted = denoised**2 + np.float32(bias), wanted**2 + bias
+    np.testing.assert_allclose(denoised, wanted, rtol=1e-5)
 
 
 def test_tiles_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
