@@ -33,7 +33,7 @@ VARIANCE_RATIO = 0.5  # animaNLMeans -v
 TIE = 1e-6  # a ratio this near to its bound equals it; or rounding would decide, which in scans of whole numbers is often
 TILE = {"cpu": 24, "cuda": 512}  # voxels along z and y
 # Weights are kept times e^80 and dropped where less than 1e-30 remains: float32 then holds them down to e^-149, and never in its subnormal range,
-# where it is slow and inexact. A voxel whose best match is lighter keeps its value: 4 in a million at most in seven open scans.
+# where it is slow and inexact. A voxel whose best match is lighter keeps its value: 4 in a million at most, in seven open scans.
 LOG_SCALE, LIGHTEST = 80.0, 1e-30
 
 Box = tuple[slice, slice, slice]  # along z, y, x

@@ -90,8 +90,9 @@ def test_ratios_that_tie_reject() -> None:
 
 @pytest.mark.parametrize("rician", [False, True])
 def test_a_raw_scan_is_denoised_by_the_definition(open_data: Path, rician: bool) -> None:
-    """A piece of head and air, whole numbers as the scanner stored them. The Rician mean square is compared before its bias is taken off, which in air
-    leaves a small difference of large numbers.
+    """A piece of head and air, whole numbers as the scanner stored them.
+
+    The Rician mean square is compared before its bias is taken off, which in air leaves a small difference of large numbers.
     """
     scan = image.array(image.read(open_data / "open_ms_data/longitudinal/raw/patient01/study1_FLAIR.nii.gz"))[20:26, 60:69, 150:158]
     denoised, wanted = denoise(scan, rician=rician), plain(scan, 3, 1.0, rician)
