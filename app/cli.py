@@ -16,9 +16,10 @@ if TYPE_CHECKING:  # torch and SimpleITK take seconds to import: --help must not
     import SimpleITK as sitk
 
     from app.outputs import Outputs
-    from app.pipeline import Networks, Result
+    from app.pipeline import Networks, Preprocessing, Result
 
 SUMMARY_FIELDS = ("patient", "status", "new_lesions", "volume_ml", "seconds", "problem")
+PREPROCESSING_HELP = "Our own steps, Anima's programs, or none: the scans come without skull and bias field."
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ def _machine_options(command: Any) -> Any:
 @click.option("--lesions", type=click.Path(path_type=Path), help="Also write a table of the lesions (.csv).")
 @click.option("--report", type=click.Path(path_type=Path), help="Also write a page to look at (.html).")
 @click.option("--brain-mask", type=click.Path(path_type=Path), help="Brain mask on the later scan's grid, instead of ours.")
+@click.option("--preprocessing", type=click.Choice(["native", "anima", "none"]), default="native", show_default=True, help=PREPROCESSING_HELP)
 @_machine_options
 def segment(
     baseline: Path,
@@ -100,6 +102,7 @@ def segment(
     lesions: Path | None,
     report: Path | None,
     brain_mask: Path | None,
+    preprocessing: "Preprocessing",
     device: str,
     threads: int | None,
     weights: Path,
@@ -109,7 +112,7 @@ def segment(
 
     outputs = Outputs(output, probability, lesions, report)
     outputs.check()
-    result = _segment_files(baseline, followup, outputs, _load_networks(device, threads, weights), brain_mask)
+    result = _segment_files(baseline, followup, outputs, _load_networks(device, threads, weights), brain_mask, preprocessing)
     click.echo(f"{_in_words(result)}: {output}")
 
 
@@ -156,8 +159,18 @@ def run(folder: Path, output: Path, device: str, threads: int | None, weights: P
 @click.option("-t2", "--followup", required=True, type=click.Path(path_type=Path), help="Later FLAIR.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for scans, brain mask, transforms, picture.")
 @click.option("--brain-mask", type=click.Path(path_type=Path), help="Brain mask on the later scan's grid, instead of ours.")
+@click.option("--preprocessing", type=click.Choice(["native", "anima", "none"]), default="native", show_default=True, help=PREPROCESSING_HELP)
 @_machine_options
-def prepare(baseline: Path, followup: Path, output: Path, brain_mask: Path | None, device: str, threads: int | None, weights: Path) -> None:
+def prepare(
+    baseline: Path,
+    followup: Path,
+    output: Path,
+    brain_mask: Path | None,
+    preprocessing: "Preprocessing",
+    device: str,
+    threads: int | None,
+    weights: Path,
+) -> None:
     """Write what the network would see, and a picture to judge it by."""
     from app import image, pipeline
     from app.outputs import write_prepared
@@ -165,7 +178,7 @@ def prepare(baseline: Path, followup: Path, output: Path, brain_mask: Path | Non
     networks = _load_networks(device, threads, weights)
     scans = _read_scans(baseline, followup)
     mask = image.read_mask(brain_mask, grid_of=scans[1]) if brain_mask else None
-    aligned, pair = pipeline.prepare(*scans, networks, mask)
+    aligned, pair = pipeline.prepare(*scans, networks, mask, preprocessing)
     write_prepared(pair, aligned, output)
     click.echo(f"Prepared in {output}: look at {output / 'picture.png'}")
 
@@ -206,13 +219,20 @@ def _load_networks(device: str, threads: int | None, weights: Path) -> "Networks
     return Networks.load(weights, machine.choose_device(device))
 
 
-def _segment_files(baseline: Path, followup: Path, outputs: "Outputs", networks: "Networks", brain_mask: Path | None = None) -> "Result":
+def _segment_files(
+    baseline: Path,
+    followup: Path,
+    outputs: "Outputs",
+    networks: "Networks",
+    brain_mask: Path | None = None,
+    preprocessing: "Preprocessing" = "native",
+) -> "Result":
     """Files to files: read, segment, write."""
     from app import image, pipeline
 
     scans = _read_scans(baseline, followup)
     mask = image.read_mask(brain_mask, grid_of=scans[1]) if brain_mask else None
-    result = pipeline.segment(*scans, networks, mask)
+    result = pipeline.segment(*scans, networks, mask, preprocessing)
     outputs.write(result, followup)
     return result
 

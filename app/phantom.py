@@ -22,7 +22,7 @@ NEW_LESIONS = (((-22, -30, 13), 5.5), ((24, 30, 17), 4.0), ((30, -2, 26), 3.0))
 class Patient:
     """Two scans of one made-up head, and what is new in the second."""
 
-    baseline: sitk.Image  # 3-mm slices, noisy, the head turned
+    baseline: sitk.Image  # slices 2 mm thicker, noisy, the head turned
     followup: sitk.Image  # 1 mm isotropic, sharp
     new_lesions: sitk.Image  # uint8 on the grid of the follow-up
     brain: sitk.Image  # uint8 on the grid of the follow-up

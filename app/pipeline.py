@@ -4,17 +4,20 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import SimpleITK as sitk
 import torch
 
-from app import image, lesions, preprocessing, registration
+from app import anima, image, lesions, preprocessing, registration
 from app.brain import BrainExtractor
 from app.image import Array, Mask
 from app.lesions import Lesion
 from app.predictor import Predictor
 from app.preprocessing import Pair
 from app.registration import Aligned
+
+Preprocessing = Literal["native", "anima", "none"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +47,17 @@ class Networks:
         return Networks(Predictor.from_folder(weights, device), BrainExtractor.from_file(weights / "brain.pt", device))
 
 
-def segment(baseline: sitk.Image, followup: sitk.Image, networks: Networks, brain_mask: sitk.Image | None = None) -> Result:
+def segment(
+    baseline: sitk.Image, followup: sitk.Image, networks: Networks, brain_mask: sitk.Image | None = None, preprocessing_by: Preprocessing = "native"
+) -> Result:
     """Find the lesions of `followup` that `baseline` does not show.
 
-    A `brain_mask` on the follow-up's grid is used instead of ours. Raises InputError for scans that cannot be used together.
+    A `brain_mask` on the follow-up's grid is used instead of ours. Instead of our own steps, Anima's programs may correct the bias field and find
+    the brain ("anima"), or the scans come without skull and bias field ("none"). Raises InputError for scans that cannot be used together.
     """
     config = networks.predictor.config
     clock = _Clock()
-    aligned, pair = prepare(baseline, followup, networks, brain_mask)
+    aligned, pair = prepare(baseline, followup, networks, brain_mask, preprocessing_by)
     clock.lap("prepare")
 
     probability = _to_followup(networks.predictor(pair.channels(), pair.brain), pair, followup, aligned)
@@ -64,11 +70,24 @@ def segment(baseline: sitk.Image, followup: sitk.Image, networks: Networks, brai
     return Result(image.like(mask, followup), probability, found, aligned, pair, clock.seconds)
 
 
-def prepare(baseline: sitk.Image, followup: sitk.Image, networks: Networks, brain_mask: sitk.Image | None = None) -> tuple[Aligned, Pair]:
+def prepare(
+    baseline: sitk.Image, followup: sitk.Image, networks: Networks, brain_mask: sitk.Image | None = None, preprocessing_by: Preprocessing = "native"
+) -> tuple[Aligned, Pair]:
     """The part of `segment` before the network: brains, alignment, and both scans as the network sees them."""
+    config = networks.predictor.config.preprocess
+    if preprocessing_by == "anima":
+        installed = anima.find()
+        aligned = registration.align(baseline, followup)
+        corrected = anima.prepare(*preprocessing.to_working_grid(baseline, followup, aligned, config), installed)
+        return aligned, preprocessing.scale(corrected.baseline, corrected.followup, image.array(corrected.brain) > 0)
+    if preprocessing_by == "none":
+        aligned = registration.align(baseline, followup)
+        scans = preprocessing.to_working_grid(baseline, followup, aligned, config)
+        return aligned, preprocessing.scale(*scans, preprocessing.nonzero_brain(*scans))
+
     brains = networks.brain(baseline), networks.brain(followup) if brain_mask is None else brain_mask
     aligned = registration.align(baseline, followup, brains)
-    scans = preprocessing.to_working_grid(baseline, followup, aligned, networks.predictor.config.preprocess)
+    scans = preprocessing.to_working_grid(baseline, followup, aligned, config)
 
     def on_grid(mask: sitk.Image, to_scan: sitk.Transform) -> Mask:
         return image.array(image.resample(sitk.Cast(mask, sitk.sitkFloat32), scans[1], to_scan)) > 0.5

@@ -19,7 +19,7 @@ class Predictor:
     """An ensemble of networks: their softmax outputs are averaged."""
 
     def __init__(self, networks: Sequence[UNet3D], config: Config, device: torch.device) -> None:
-        self.networks = [network.to(device, memory_format=torch.channels_last_3d).eval() for network in networks]
+        self.networks = [network.to(device).to(memory_format=torch.channels_last_3d).eval() for network in networks]  # type: ignore[call-overload]
         self.config = config
         self.device = device
         self.hashes: dict[str, str] = {}

@@ -16,6 +16,7 @@ from app.errors import InputError
 from app.image import Array, Mask
 from app.registration import Aligned
 
+CHANNEL_VOXELS = 3  # half the width of what is too narrow to be the edge of a scan
 MINIMUM_BRAIN_ML = 50.0  # below it, the brain was not found; a newborn's has 350 ml
 
 
@@ -48,12 +49,23 @@ def prepare(baseline: sitk.Image, followup: sitk.Image, brain: Mask) -> Pair:
 
     Raises InputError if too little of the brain lies in both fields of view.
     """
-    values = [image.array(correct_bias(scan)) for scan in (baseline, followup)]
-    seen: Mask = brain & field_of_view(values[0]) & field_of_view(values[1])
-    seen_ml = np.count_nonzero(seen) * image.voxel_mm3(baseline) / 1000
-    if seen_ml < MINIMUM_BRAIN_ML:
-        raise InputError(f"baseline and follow-up: {seen_ml:.0f} ml of brain in both; wanted two FLAIR scans of one head (or give a brain mask)")
-    return Pair(scale_intensity(values[0], seen), scale_intensity(values[1], seen), seen, baseline)
+    seen = [field_of_view(image.array(scan)) for scan in (baseline, followup)]
+    return scale(correct_bias(baseline), correct_bias(followup), brain & seen[0] & seen[1])
+
+
+def scale(baseline: sitk.Image, followup: sitk.Image, brain: Mask) -> Pair:
+    """The last step of `prepare`: scans without a bias field to the network's input. Raises InputError if there is too little brain."""
+    brain_ml = np.count_nonzero(brain) * image.voxel_mm3(baseline) / 1000
+    if brain_ml < MINIMUM_BRAIN_ML:
+        raise InputError(f"baseline and follow-up: {brain_ml:.0f} ml of brain in both; wanted two FLAIR scans of one head (or give a brain mask)")
+    return Pair(scale_intensity(image.array(baseline), brain), scale_intensity(image.array(followup), brain), brain, baseline)
+
+
+def nonzero_brain(baseline: sitk.Image, followup: sitk.Image) -> Mask:
+    """The brain (z, y, x) of scans whose skull was stripped before: what is not 0 in either, without holes."""
+    either = (sitk.GetArrayViewFromImage(baseline) != 0) | (sitk.GetArrayViewFromImage(followup) != 0)
+    filled: Mask = ndimage.binary_fill_holes(either)
+    return filled
 
 
 def correct_bias(scan: sitk.Image) -> sitk.Image:
@@ -74,13 +86,16 @@ def correct_bias(scan: sitk.Image) -> sitk.Image:
 def field_of_view(values: Array) -> Mask:
     """Where a scan `(z, y, x)` was measured: all but the exact zeros that reach the volume's border, one voxel in from their edge.
 
-    Zeros come from resampling beyond the scan or from a skull stripped before; nothing can be new there.
+    Zeros come from resampling beyond the scan or from a skull stripped before; nothing can be new there. Channels of zeros less than
+    `CHANNEL_VOXELS` to a side, as the sulci of a stripped scan, are kept.
     """
     labels, _ = ndimage.label(values == 0)
     border = np.zeros(values.shape, dtype=bool)
     for axis in range(3):
         border.swapaxes(0, axis)[[0, -1]] = True
-    unmeasured = np.isin(labels, np.setdiff1d(labels[border], 0))
+    zeros = np.isin(labels, np.setdiff1d(labels[border], 0))
+    core = ndimage.binary_erosion(zeros, iterations=CHANNEL_VOXELS, border_value=1)
+    unmeasured = ndimage.binary_dilation(core, iterations=CHANNEL_VOXELS, mask=zeros)
     measured: Mask = ~ndimage.binary_dilation(unmeasured)
     return measured
 
@@ -96,8 +111,8 @@ def scale_intensity(values: Array, brain: Mask) -> Array:
     spread = 1.4826 * float(np.median(np.abs(inside - np.median(inside))))
     if spread == 0:
         raise InputError("half of the brain has one single value; wanted a FLAIR scan")
-    scaled = 1 + (values - histogram_mode(inside)) / (4 * spread)
-    return np.clip(scaled, 0, 3).astype(np.float32, copy=False)
+    scaled: Array = np.clip(1 + (values - histogram_mode(inside)) / (4 * spread), 0, 3).astype(np.float32, copy=False)
+    return scaled
 
 
 def histogram_mode(inside: npt.NDArray[np.float32]) -> float:

@@ -68,8 +68,9 @@ def _alignment(result: Result) -> str:
 
 def _mask_in_middle_space(result: Result) -> Mask:
     """The written mask on the grid of the pair: (z, y, x)."""
-    mask = sitk.Resample(result.mask, result.pair.grid, result.aligned.to_followup, sitk.sitkNearestNeighbor)
-    return sitk.GetArrayFromImage(mask) > 0
+    resampled = sitk.Resample(result.mask, result.pair.grid, result.aligned.to_followup, sitk.sitkNearestNeighbor)
+    mask: Mask = sitk.GetArrayFromImage(resampled) > 0
+    return mask
 
 
 def _lesion_section(lesion: Lesion, result: Result, mask: Mask) -> str:

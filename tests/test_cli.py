@@ -178,6 +178,29 @@ def test_prepare_writes_a_picture(scans: tuple[Path, Path], weights: Path, empty
     sitk.ReadTransform(str(empty / "to_baseline.tfm"))
 
 
+def test_stripped_scans_need_no_preprocessing(patient: Patient, weights: Path, empty: Path, tmp_path: Path) -> None:
+    stripped = image.like(image.array(patient.followup) * image.array(patient.brain), patient.followup)
+    image.write(stripped, tmp_path / "time02.nii.gz")
+    result = _run(
+        *("segment", "-t1", tmp_path / "time02.nii.gz", "-t2", tmp_path / "time02.nii.gz", "-o", empty / "mask.nii.gz"),
+        *("--preprocessing", "none", "--probability", empty / "p.nii.gz", "--weights", weights),
+    )
+    assert result.exit_code == 0, result.output
+    outside = image.array(patient.brain) == 0
+    assert image.array(image.read(empty / "p.nii.gz"))[outside].max() < 1e-6
+
+
+def test_anima_that_is_not_installed_is_named(
+    scans: tuple[Path, Path], weights: Path, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANIMA_CONFIG", str(tmp_path / "nowhere.txt"))
+    options = ("-o", empty / "mask.nii.gz", "--preprocessing", "anima", "--weights", weights)
+    result = _run("segment", "-t1", scans[1], "-t2", scans[1], *options)
+    assert result.exit_code == 1
+    assert "nowhere.txt" in result.stderr.splitlines()[-1]
+    assert list(empty.iterdir()) == []
+
+
 def test_version_names_the_weights() -> None:
     result = _run("--version")
     assert result.exit_code == 0

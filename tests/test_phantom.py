@@ -35,5 +35,5 @@ def test_new_lesions_are_bright_at_follow_up_and_not_before(patient: Patient) ->
 
 def test_the_two_scans_differ_in_grid() -> None:
     patient = phantom.make_patient(spacing_mm=2.0)
-    assert patient.baseline.GetSpacing() == (2.0, 2.0, 3.0)
+    assert patient.baseline.GetSpacing() == (2.0, 2.0, 4.0)
     assert patient.followup.GetSpacing() == (2.0, 2.0, 2.0)

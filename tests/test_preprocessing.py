@@ -47,14 +47,26 @@ def test_a_scan_of_one_value_is_refused() -> None:
 
 
 def test_the_field_of_view_by_hand() -> None:
-    """Zeros in planes 0 and 1 reach the border, so planes 0 to 2 are lost; the zero in the middle of the brain is kept."""
-    values = _values()
-    values[:2] = 0
-    values[6, 5, 5] = 0
-    measured = preprocessing.field_of_view(values)
-    wanted = ALL_BRAIN.copy()
-    wanted[:3] = False
-    np.testing.assert_array_equal(measured, wanted)
+    """Zeros in planes 0 to 4 reach the border, so planes 0 to 5 are lost; a zero in the middle and a channel from it to the border are kept."""
+    values = np.random.default_rng(0).uniform(1, 2, (16, 16, 16)).astype(np.float32)
+    values[:5] = 0
+    values[10, 8, 8] = 0
+    values[13, 8, 8:] = 0
+    wanted = np.ones(values.shape, dtype=bool)
+    wanted[:6] = False
+    np.testing.assert_array_equal(preprocessing.field_of_view(values), wanted)
+
+
+def test_the_brain_of_stripped_scans_has_no_holes() -> None:
+    """Two boxes, one voxel longer each to its side, with a zero inside: their union, filled."""
+    baseline, followup = np.zeros((2, 10, 10, 10), dtype=np.float32)
+    baseline[2:7, 3:6, 3:6] = 1
+    followup[3:8, 3:6, 3:6] = 1
+    baseline[5, 4, 4] = followup[5, 4, 4] = 0
+    wanted = np.zeros((10, 10, 10), dtype=bool)
+    wanted[2:8, 3:6, 3:6] = True
+    found = preprocessing.nonzero_brain(sitk.GetImageFromArray(baseline), sitk.GetImageFromArray(followup))
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_n4_removes_a_smooth_bias(patient: Patient) -> None:
