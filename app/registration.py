@@ -35,7 +35,7 @@ class Aligned:
 
     to_baseline: sitk.Transform  # maps a point of middle space to the baseline scan, mm, as sitk.Resample takes it
     to_followup: sitk.Transform  # likewise to the follow-up; both are the identity for scans that share a grid
-    similarity_before: float  # normalised mutual information of the heads, 1 (unrelated) to 2 (one tells the other); higher is better
+    similarity_before: float  # normalised mutual information of the heads: 1 unrelated, about 1.3 identical (the histogram is smoothed)
     similarity_after: float
     angle_degrees: float  # between the two heads
     shift_mm: float  # of the middle of the head
