@@ -1,8 +1,12 @@
 """The commands, from files to files. A small untrained network stands in for the trained ones where the answer does not matter."""
 
 import csv
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +15,14 @@ import pytest
 import SimpleITK as sitk
 import torch
 from click.testing import CliRunner, Result
+from scipy import ndimage
 
 from app import checkpoint, cli, image
 from app.config import Config, NetworkConfig, PredictConfig, PreprocessConfig
 from app.model import UNet3D
 from app.phantom import Patient
 from tests.bad_files import BAD_FILES, write_bad_file
+from tests.conftest import REPOSITORY
 
 COARSE = Config(
     network=NetworkConfig(features=8, levels=1),
@@ -207,6 +213,60 @@ def test_version_names_the_weights() -> None:
     assert re.search(r"^ms-new-lesions \d+\.\d+\.\d+\n(\S+\.pt sha256 [0-9a-f]{64}\n)+$", result.output)
     assert "brain.pt" in result.output
     assert "fold1.pt" in result.output
+
+
+def test_it_starts_from_any_folder_without_a_home(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)}
+    started = subprocess.run([sys.executable, "-m", "app", "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert started.stdout.startswith("Usage: python -m app")
+    assert started.stderr == ""
+
+
+def test_help_imports_neither_torch_nor_simpleitk() -> None:
+    """They take seconds; `--help` must not."""
+    code = "import sys, app.cli, app.cli_scoring; print(sorted({'torch', 'SimpleITK', 'scipy', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_stopped_run_leaves_nothing_half_written(scans: tuple[Path, Path], weights: Path, empty: Path) -> None:
+    """SIGTERM, as a container is stopped: it ends within 10 s, with the signal's exit code, and without an output."""
+    command = ["segment", "-t1", scans[0], "-t2", scans[1], "-o", empty / "mask.nii.gz", "--weights", weights, "--threads", "1"]
+    process = subprocess.Popen([sys.executable, "-m", "app", *map(str, command)], cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=4)  # seconds to be in the middle of it
+    process.terminate()
+    assert process.wait(timeout=10) == 128 + signal.SIGTERM
+    assert list(empty.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_shipped_weights_find_the_demo_s_lesions(empty: Path) -> None:
+    """Each true lesion of the made-up patient is hit, and at most one thing more is marked."""
+    result = _run("demo", "--output", empty)
+    assert result.exit_code == 0, result.output
+    truth = image.array(image.read_mask(empty / "true_new_lesions.nii.gz"))
+    found = image.array(image.read_mask(empty / "new_lesions.nii.gz"))
+    true_lesions, count = ndimage.label(truth)
+    hit = set(np.unique(true_lesions[found > 0])) - {0}
+    assert hit == set(range(1, count + 1))
+    assert ndimage.label(found)[1] <= count + 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("grids", ["one", "two"])
+def test_the_large_periventricular_lesion_of_patient_01_is_found(grids: str, open_data: Path, empty: Path) -> None:
+    """About 1.5 ml, 25 mm left, 31 mm posterior; the rest of what is found is small."""
+    if grids == "one":
+        scans = [open_data / "open_ms_pairs" / "patient01" / f"flair_time0{time}_on_middle_space.nii.gz" for time in (1, 2)]
+    else:
+        scans = [open_data / "open_ms_data" / "longitudinal" / "raw" / "patient01" / f"study{time}_FLAIR.nii.gz" for time in (1, 2)]
+    result = _run("segment", "-t1", scans[0], "-t2", scans[1], "-o", empty / "mask.nii.gz", "--lesions", empty / "lesions.csv")
+    assert result.exit_code == 0, result.output
+    assert _geometry(empty / "mask.nii.gz") == _geometry(scans[1])
+    largest = next(csv.DictReader((empty / "lesions.csv").open()))
+    assert 1000 < float(largest["volume_mm3"]) < 3000
+    assert -35 < float(largest["right_mm"]) < -15
+    assert -42 < float(largest["anterior_mm"]) < -22
 
 
 @pytest.mark.parametrize("command", ["segment", "run", "prepare", "demo", "score", "evaluate"])
