@@ -14,8 +14,8 @@ from app.metrics import CaseMetrics
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
-MINIMUM_VOLUMES_MM3 = (3.0, 6.0, 10.0, 15.0, 20.0, 30.0)
+THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+MINIMUM_VOLUMES_MM3 = (3.0, 6.0, 10.0, 15.0, 20.0, 30.0, 40.0)
 SPACING_MM = (1.0, 1.0, 1.0)
 FALSE_LESION_COST = 0.01  # of the selection score, for each false lesion of the case without new ones
 TINY_MM3 = 30.0  # a truth this small counts as none (patient01 backward, 0.02 ml: data README)
