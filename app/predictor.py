@@ -14,6 +14,8 @@ from app.config import Config
 from app.errors import InputError
 from app.model import UNet3D
 
+BATCH = 2  # windows at a time: torch has a faster convolution for more than one (0.17 instead of 0.31 s of CPU a window, 48^3, 8 features)
+
 
 class Predictor:
     """An ensemble of networks: their softmax outputs are averaged."""
@@ -59,9 +61,9 @@ class Predictor:
 def sliding_window(volume: Tensor, network: Callable[[Tensor], Tensor], window: int, overlap: float, inside: Tensor | None = None) -> Tensor:
     """Blend the outputs of cubic windows over a volume of any size: (C, D, H, W) -> (K, D, H, W).
 
-    `network` maps (1, C, window, window, window) to (1, K, window, window, window). Windows are `window * (1 - overlap)` voxels apart or closer,
-    spread evenly, and weighted with a Gaussian, since a window knows its centre better than its edge. A side shorter than the window is padded
-    with 0. Windows without a voxel of `inside` (D, H, W) are skipped; where no window was, the output is 0.
+    `network` maps (B, C, window, window, window) to (B, K, window, window, window), B up to BATCH. Windows are `window * (1 - overlap)` voxels apart
+    or closer, spread evenly, and weighted with a Gaussian, since a window knows its centre better than its edge. A side shorter than the window is
+    padded with 0. Windows without a voxel of `inside` (D, H, W) are skipped; where no window was, the output is 0.
     """
     sides = volume.shape[1:]
     padded = [max(side, window) for side in sides]
@@ -70,15 +72,18 @@ def sliding_window(volume: Tensor, network: Callable[[Tensor], Tensor], window: 
     weight = _gaussian(window).to(volume.device)
     total: Tensor | None = None
     weights = torch.zeros(padded, device=volume.device)
-    for start in itertools.product(*(window_starts(side, window, overlap) for side in padded)):
-        block = tuple(slice(first, first + window) for first in start)
-        if inside is not None and not inside[block].any():
-            continue
-        output = network(volume[:, *block][None])[0]
+    starts = itertools.product(*(window_starts(side, window, overlap) for side in padded))
+    blocks = [tuple(slice(first, first + window) for first in start) for start in starts]
+    if inside is not None:
+        blocks = [block for block in blocks if inside[block].any()]
+    for first in range(0, len(blocks), BATCH):
+        batch = blocks[first : first + BATCH]
+        outputs = network(torch.stack([volume[:, *block] for block in batch]))
         if total is None:
-            total = output.new_zeros((output.shape[0], *padded))
-        total[:, *block] += output * weight
-        weights[block] += weight
+            total = outputs.new_zeros((outputs.shape[1], *padded))
+        for block, output in zip(batch, outputs, strict=True):
+            total[:, *block] += output * weight
+            weights[block] += weight
     if total is None:
         raise ValueError("no window has a voxel of `inside`")
     return (total / weights.clamp_min(torch.finfo(weights.dtype).tiny))[:, : sides[0], : sides[1], : sides[2]]
