@@ -72,6 +72,19 @@ def main(verbose: bool) -> None:
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
 
+def _scan_options(command: Any) -> Any:
+    for option in (
+        click.option("--preprocessing", type=click.Choice(["native", "anima", "none"]), default="native", show_default=True, help=PREPROCESSING_HELP),
+        click.option("--brain-mask", type=click.Path(path_type=Path), help="Brain mask on the later scan's grid, instead of ours."),
+        click.option("-t2", "--followup", required=True, type=click.Path(path_type=Path), help="Later FLAIR."),
+        click.option(
+            "-t1", "--baseline", required=True, type=click.Path(path_type=Path), help="Earlier FLAIR (.nii.gz, .nii, .nrrd, .mha), any grid."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def _machine_options(command: Any) -> Any:
     for option in (
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: all this process may use."),
@@ -83,16 +96,13 @@ def _machine_options(command: Any) -> Any:
 
 
 @main.command()
-@click.option("-t1", "--baseline", required=True, type=click.Path(path_type=Path), help="Earlier FLAIR (.nii.gz, .nii, .nrrd, .mha).")
-@click.option("-t2", "--followup", required=True, type=click.Path(path_type=Path), help="Later FLAIR.")
+@_scan_options
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Mask to write: 1 where a lesion is new, on the later scan's grid."
 )
 @click.option("--probability", type=click.Path(path_type=Path), help="Also write the probability map.")
 @click.option("--lesions", type=click.Path(path_type=Path), help="Also write a table of the lesions (.csv).")
 @click.option("--report", type=click.Path(path_type=Path), help="Also write a page to look at (.html).")
-@click.option("--brain-mask", type=click.Path(path_type=Path), help="Brain mask on the later scan's grid, instead of ours.")
-@click.option("--preprocessing", type=click.Choice(["native", "anima", "none"]), default="native", show_default=True, help=PREPROCESSING_HELP)
 @_machine_options
 def segment(
     baseline: Path,
@@ -155,11 +165,8 @@ def run(folder: Path, output: Path, device: str, threads: int | None, weights: P
 
 
 @main.command()
-@click.option("-t1", "--baseline", required=True, type=click.Path(path_type=Path), help="Earlier FLAIR.")
-@click.option("-t2", "--followup", required=True, type=click.Path(path_type=Path), help="Later FLAIR.")
+@_scan_options
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for scans, brain mask, transforms, picture.")
-@click.option("--brain-mask", type=click.Path(path_type=Path), help="Brain mask on the later scan's grid, instead of ours.")
-@click.option("--preprocessing", type=click.Choice(["native", "anima", "none"]), default="native", show_default=True, help=PREPROCESSING_HELP)
 @_machine_options
 def prepare(
     baseline: Path,

@@ -11,6 +11,7 @@ import torch
 
 from app import anima, image, lesions, preprocessing, registration
 from app.brain import BrainExtractor
+from app.errors import InputError
 from app.image import Array, Mask
 from app.lesions import Lesion
 from app.predictor import Predictor
@@ -75,6 +76,8 @@ def prepare(
 ) -> tuple[Aligned, Pair]:
     """The part of `segment` before the network: brains, alignment, and both scans as the network sees them."""
     config = networks.predictor.config.preprocess
+    if brain_mask is not None and preprocessing_by != "native":
+        raise InputError(f"a brain mask with preprocessing {preprocessing_by}: it finds its own brain; wanted one of the two")
     if preprocessing_by == "anima":
         installed = anima.find()
         aligned = registration.align(baseline, followup)

@@ -196,6 +196,17 @@ def test_stripped_scans_need_no_preprocessing(patient: Patient, weights: Path, e
     assert image.array(image.read(empty / "p.nii.gz"))[outside].max() < 1e-6
 
 
+def test_a_brain_mask_that_would_not_be_used_is_refused(
+    patient: Patient, scans: tuple[Path, Path], weights: Path, empty: Path, tmp_path: Path
+) -> None:
+    image.write(patient.brain, tmp_path / "brain.nii.gz", geometry_of=scans[1])
+    options = ("-o", empty / "m.nii.gz", "--brain-mask", tmp_path / "brain.nii.gz", "--preprocessing", "none", "--weights", weights)
+    result = _run("segment", "-t1", scans[0], "-t2", scans[1], *options)
+    assert result.exit_code == 1
+    assert "wanted one of the two" in result.stderr
+    assert list(empty.iterdir()) == []
+
+
 def test_anima_that_is_not_installed_is_named(
     scans: tuple[Path, Path], weights: Path, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
