@@ -123,7 +123,7 @@ def segment(
     outputs = Outputs(output, probability, lesions, report)
     outputs.check()
     result = _segment_files(baseline, followup, outputs, _load_networks(device, threads, weights), brain_mask, preprocessing)
-    click.echo(f"{_in_words(result)}: {output}")
+    click.echo(f"{result.in_words()}: {output}")
 
 
 @main.command()
@@ -147,8 +147,7 @@ def run(folder: Path, output: Path, device: str, threads: int | None, weights: P
         for case in bar:
             try:
                 result = _segment_files(case.baseline, case.followup, Outputs.in_folder(output / case.name), networks)
-                volume_ml = sum(lesion.volume_mm3 for lesion in result.lesions) / 1000
-                rows.append({"patient": case.name, "status": "done", "new_lesions": len(result.lesions), "volume_ml": f"{volume_ml:.3f}"})
+                rows.append({"patient": case.name, "status": "done", "new_lesions": len(result.lesions), "volume_ml": f"{result.volume_ml:.3f}"})
                 rows[-1]["seconds"] = f"{sum(result.seconds.values()):.1f}"
             except InputError as error:
                 failures.append(str(error))
@@ -215,7 +214,7 @@ def demo(output: Path, device: str, threads: int | None, weights: Path) -> None:
         for lesion in found:
             centre = ", ".join(f"{side:.0f}" for side in lesion.centre_ras_mm)
             click.echo(f"  {lesion.number}: {lesion.volume_mm3:.0f} mm3 at ({centre}) mm, mean probability {lesion.mean_probability:.2f}")
-    click.echo(f"{_in_words(result)}; look at {outputs.report}, masks and tables beside it in {output}")
+    click.echo(f"{result.in_words()}; look at {outputs.report}, masks and tables beside it in {output}")
 
 
 def _load_networks(device: str, threads: int | None, weights: Path) -> "Networks":
@@ -251,9 +250,3 @@ def _read_scans(baseline: Path, followup: Path) -> tuple["sitk.Image", "sitk.Ima
     if baseline.samefile(followup):
         logger.warning("%s: given as baseline and as follow-up; nothing can be new", followup)
     return scans
-
-
-def _in_words(result: "Result") -> str:
-    volume_ml = sum(lesion.volume_mm3 for lesion in result.lesions) / 1000
-    count = len(result.lesions)
-    return f"{count} new lesion{'' if count == 1 else 's'}, {volume_ml:.2f} ml"

@@ -34,6 +34,16 @@ class Result:
     pair: Pair  # what the network saw, in middle space
     seconds: dict[str, float]  # wall-clock of each step
 
+    @property
+    def volume_ml(self) -> float:
+        """Of all new lesions together."""
+        return sum(lesion.volume_mm3 for lesion in self.lesions) / 1000
+
+    def in_words(self) -> str:
+        """'2 new lesions, 0.07 ml'."""
+        count = len(self.lesions)
+        return f"{count} new lesion{'' if count == 1 else 's'}, {self.volume_ml:.2f} ml"
+
 
 @dataclass(frozen=True)
 class Networks:

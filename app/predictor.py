@@ -24,7 +24,6 @@ class Predictor:
         self.networks = [network.to(device).to(memory_format=torch.channels_last_3d).eval() for network in networks]  # type: ignore[call-overload]
         self.config = config
         self.device = device
-        self.hashes: dict[str, str] = {}
 
     @staticmethod
     def from_folder(weights: Path, device: torch.device) -> "Predictor":
@@ -36,9 +35,7 @@ class Predictor:
         for path, fold in zip(paths, folds, strict=True):
             if (fold.config.preprocess, fold.config.predict) != (folds[0].config.preprocess, folds[0].config.predict):
                 raise InputError(f"{path}: other settings than {paths[0].name}; wanted folds of one training")
-        predictor = Predictor([fold.network for fold in folds], folds[0].config, device)
-        predictor.hashes = {path.name: fold.sha256 for path, fold in zip(paths, folds, strict=True)}
-        return predictor
+        return Predictor([fold.network for fold in folds], folds[0].config, device)
 
     def __call__(self, channels: np.ndarray, brain: np.ndarray) -> np.ndarray:
         """Probability of a new lesion: channels (2, z, y, x) and brain (z, y, x) to (z, y, x) in [0, 1], float32, 0 outside the brain."""

@@ -25,16 +25,14 @@ section { break-inside: avoid; } .note { color: #555; }
 
 def page(result: Result) -> str:
     """The page as text. It names no file and no patient, and loads nothing from anywhere."""
-    volume_ml = sum(lesion.volume_mm3 for lesion in result.lesions) / 1000
     count = len(result.lesions)
-    heading = f"{count} new lesion{'' if count == 1 else 's'}, {volume_ml:.2f} ml"
     mask = _mask_in_middle_space(result)
     pictures = [_lesion_section(lesion, result, mask) for lesion in result.lesions[:SHOWN]]
     if count > SHOWN:
         pictures.append(f"<p>Pictures of the {SHOWN} largest lesions only.</p>")
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>New lesions</title><style>{_STYLE}</style></head><body>
-<h1>{html.escape(heading)}</h1>
+<h1>{html.escape(result.in_words())}</h1>
 <p class="note">ms-new-lesions {__version__}. Research software, not a medical device: a reader must check what it finds and what it does not.</p>
 {_table(result.lesions)}
 <p>Alignment: {_alignment(result)}</p>
