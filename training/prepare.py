@@ -16,14 +16,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
+import torch
 from scipy import ndimage
 
 from app import image, preprocessing
+from app.brain import BrainExtractor
 from app.errors import InputError
 from app.image import Array, Mask
 
 logger = logging.getLogger(__name__)
 
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 VALIDATION = ("patient01", "patient03")
 MARGIN_MM = 8
 EVERY_SIMULATED = 12  # files; they hold two lesions each, and reading all takes ten minutes
@@ -100,6 +103,10 @@ def training_scans(data: Path) -> Iterator[tuple[str, sitk.Image, sitk.Image, si
         brain = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(scan > 0, [3, 3, 3]))
         # stripped before: some fluid is exactly 0 there, which would read as beyond the field of view
         yield f"cross_{path.parent.name}", sitk.Mask(sitk.Maximum(scan, 1.0), brain), brain, gold
+    find_brain = BrainExtractor.from_file(WEIGHTS / "brain.pt", torch.device("cpu"))
+    for path in sorted((data / "py_synthsr").glob("FLAIR.nii.gz")):  # the one 3-D FLAIR; its lesions, if it has any, are not marked
+        scan = image.read(path)
+        yield "isotropic", scan, find_brain(scan), image.like(np.zeros_like(image.array(scan), dtype=bool), scan)
 
 
 def lesion_masks(data: Path) -> Iterator[Mask]:
