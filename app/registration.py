@@ -21,7 +21,8 @@ BINS = 32  # of each axis of the joint histogram
 AIR = 0.12 * (BINS - 1)  # of the 99.5th percentile: below it there is no head
 RADIUS_MM = 70.0  # of a head: a turn by an angle moves its surface by RADIUS_MM * angle, which puts turns and shifts on one scale
 TURNS_DEG = (-20.0, 0.0, 20.0)  # tried about each axis before the search
-SMOOTHINGS_MM = (4.0, 2.5, 1.0)  # coarse to fine
+SMOOTHINGS_MM = (4.0, 2.5, 0.0)  # coarse to fine; a blur of 1 mm at the end doubles the error on known motions (0.03-0.10 to 0.07-0.21 mm)
+JUDGED_AT_MM = 1.0  # blur of the scans whose similarity is reported
 MINIMUM_COMMON_ML = 200.0  # of head in both scans; below it there is nothing to align by
 # Normalised mutual information of the heads after alignment. Open scans: one patient 1.23 (01) and 1.15 (03); two patients 1.04 to 1.09.
 POOR_SIMILARITY = 1.11
@@ -51,8 +52,9 @@ def align(baseline: sitk.Image, followup: sitk.Image, brains: tuple[sitk.Image, 
     """
     shared = image.same_grid(baseline, followup)
     scans = [_flatten(scan) for scan in (baseline, followup)]
-    heads = [_smooth(scan, SMOOTHINGS_MM[-1]) for scan in scans]
-    centres = [_centre_mm(head) for head in heads]
+    heads = [_smooth(scan, JUDGED_AT_MM) for scan in scans]
+    shown = [head.values > AIR for head in heads] if brains is None else [image.array(brain) > 0 for brain in brains]
+    centres = [_centre_mm(scan, part) for scan, part in zip(scans, shown, strict=True)]
     middle = (centres[0] + centres[1]) / 2
     there = np.zeros(6)
     motion = there if shared else _search(scans, middle, centres[1] - centres[0], brains)
@@ -84,7 +86,7 @@ def align(baseline: sitk.Image, followup: sitk.Image, brains: tuple[sitk.Image, 
 
 
 def _search(scans: list[sitk.Image], middle: Points, between_centres: Points, brains: tuple[sitk.Image, sitk.Image] | None) -> Points:
-    """The motion of greatest similarity: a grid of turns about two guesses of the shift, then Powell's method, coarse to fine."""
+    """The motion of greatest similarity: a grid of turns about two guesses of the shift, then a trust region, coarse to fine."""
     coarse = [_smooth(scan, SMOOTHINGS_MM[0]) for scan in scans]
     turns = np.radians(list(itertools.product(TURNS_DEG, repeat=3))) * RADIUS_MM
     found = []
@@ -93,20 +95,23 @@ def _search(scans: list[sitk.Image], middle: Points, between_centres: Points, br
         if similarity.common_ml(similarity.start) < MINIMUM_COMMON_ML:
             continue
         best = max((np.concatenate([turn, shift]) for turn in turns), key=similarity)
-        found.append(_climb(similarity, best, step_mm=10.0, tolerance=1e-4))
+        found.append(_climb(similarity, best, first_mm=8.0, last_mm=0.5))
     if not found:
         raise InputError("baseline and follow-up: no head in common; wanted two scans that show the same part of one head")
     motion = max(found, key=lambda candidate: _Similarity(coarse, middle, candidate, spacing_mm=8.0)(candidate))
     finer = [_smooth(scan, SMOOTHINGS_MM[1]) for scan in scans]
-    motion = _climb(_Similarity(finer, middle, motion, spacing_mm=8.0), motion, step_mm=3.0, tolerance=3e-5)
+    motion = _climb(_Similarity(finer, middle, motion, spacing_mm=8.0), motion, first_mm=2.0, last_mm=0.2)
     finest = [_smooth(scan, SMOOTHINGS_MM[2]) for scan in scans]
-    return _climb(_Similarity(finest, middle, motion, spacing_mm=5.0 if brains is None else 4.0, brains=brains), motion, step_mm=0.5, tolerance=5e-6)
+    return _climb(_Similarity(finest, middle, motion, spacing_mm=5.0 if brains is None else 4.0, brains=brains), motion, first_mm=1.0, last_mm=0.02)
 
 
-def _climb(similarity: Callable[[Points], float], start: Points, step_mm: float, tolerance: float) -> Points:
-    """Powell's method from `start`, until a round of six line searches gains less than `tolerance`."""
-    options = {"direc": np.eye(6) * step_mm, "xtol": 1e-3, "ftol": tolerance}
-    result = optimize.minimize(lambda motion: -similarity(motion), start, method="Powell", options=options)
+def _climb(similarity: Callable[[Points], float], start: Points, first_mm: float, last_mm: float) -> Points:
+    """COBYQA (Ragonneau, Zhang 2024) from `start`: a parabola through 13 motions, followed inside a trust region that shrinks from first to last mm.
+
+    It asks for the similarity a fifth as often as Powell's line searches (35 to 50 times a resolution), and asks alike when the scans are swapped.
+    """
+    options = {"initial_tr_radius": first_mm, "final_tr_radius": last_mm}
+    result = optimize.minimize(lambda motion: -similarity(motion), start, method="COBYQA", options=options)
     motion: Points = result.x
     return motion
 
@@ -118,7 +123,6 @@ class _Head:
     values: npt.NDArray[np.float32]
     to_index: npt.NDArray[np.float64]  # (3, 3), rows z, y, x
     origin_mm: npt.NDArray[np.float64]
-    scan: sitk.Image
 
     def at(self, points: Points) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """Values at points by linear interpolation, and which points lie inside the scan."""
@@ -187,20 +191,20 @@ def _flatten(scan: sitk.Image) -> sitk.Image:
 
 
 def _smooth(scan: sitk.Image, smoothing_mm: float) -> _Head:
-    """Blur a scan, by at least 0.6 voxel along each axis, and scale its values to the histogram's bins."""
+    """Blur a scan, by at least 0.6 voxel along each axis (0: not at all), and scale its values to the histogram's bins."""
     spacing = np.array(scan.GetSpacing())
-    blurred = sitk.DiscreteGaussian(scan, (np.maximum(smoothing_mm, 0.6 * spacing) ** 2).tolist(), maximumKernelWidth=64)
-    values = sitk.GetArrayFromImage(blurred)
+    variance_mm2 = (np.maximum(smoothing_mm, 0.6 * spacing) ** 2).tolist()
+    values = image.array(sitk.DiscreteGaussian(scan, variance_mm2, maximumKernelWidth=64) if smoothing_mm else scan)
     lowest, highest = np.percentile(values, [0.5, 99.5])
     scaled = np.clip((values - lowest) / max(highest - lowest, 1e-6), 0, 1) * (BINS - 1.001)
     to_mm = np.reshape(scan.GetDirection(), (3, 3)) * spacing
-    return _Head(scaled.astype(np.float32), np.linalg.inv(to_mm)[::-1], np.array(scan.GetOrigin()), scan)
+    return _Head(scaled.astype(np.float32), np.linalg.inv(to_mm)[::-1], np.array(scan.GetOrigin()))
 
 
-def _centre_mm(head: _Head) -> Points:
-    """Centre of mass of the head, every value alike."""
-    index = ndimage.center_of_mass(head.values > AIR) if (head.values > AIR).any() else np.array(head.values.shape) / 2
-    return np.array(head.scan.TransformContinuousIndexToPhysicalPoint([float(position) for position in index[::-1]]))
+def _centre_mm(scan: sitk.Image, shown: image.Mask) -> Points:
+    """Centre of the voxels `(z, y, x)` that show head or brain; of the grid if none does."""
+    index = ndimage.center_of_mass(shown) if shown.any() else np.array(shown.shape) / 2
+    return np.array(scan.TransformContinuousIndexToPhysicalPoint([float(position) for position in index[::-1]]))
 
 
 def _joint_histogram(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
