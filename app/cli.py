@@ -1,6 +1,7 @@
 """The command line: words and exit codes only."""
 
 import csv
+import dataclasses
 import logging
 import signal
 import sys
@@ -11,6 +12,7 @@ import click
 
 from app import __version__
 from app.errors import InputError
+from app.warned import warned
 
 if TYPE_CHECKING:  # torch and SimpleITK take seconds to import: --help must not wait for them
     import SimpleITK as sitk
@@ -236,9 +238,11 @@ def _segment_files(
     """Files to files: read, segment, write."""
     from app import image, pipeline
 
-    scans = _read_scans(baseline, followup)
-    mask = image.read_mask(brain_mask, grid_of=scans[1]) if brain_mask else None
-    result = pipeline.segment(*scans, networks, mask, preprocessing)
+    with warned({str(baseline): "baseline", str(followup): "follow-up"}) as warnings:
+        scans = _read_scans(baseline, followup)
+        mask = image.read_mask(brain_mask, grid_of=scans[1]) if brain_mask else None
+        result = pipeline.segment(*scans, networks, mask, preprocessing)
+    result = dataclasses.replace(result, warnings=tuple(warnings))  # those of reading, too
     outputs.write(result, followup)
     return result
 

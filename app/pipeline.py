@@ -17,6 +17,7 @@ from app.lesions import Lesion
 from app.predictor import Predictor
 from app.preprocessing import Pair
 from app.registration import Aligned
+from app.warned import warned
 
 Preprocessing = Literal["native", "anima", "none"]
 
@@ -32,7 +33,8 @@ class Result:
     lesions: list[Lesion]
     aligned: Aligned
     pair: Pair  # what the network saw, in middle space
-    seconds: dict[str, float]  # wall-clock of each step
+    seconds: dict[str, float]  # wall-clock of the steps that were taken, in order: brain, align, bias (or anima), predict, lesions
+    warnings: tuple[str, ...]  # each says what is odd and what to do
 
     @property
     def volume_ml(self) -> float:
@@ -67,38 +69,50 @@ def segment(
     the brain ("anima"), or the scans come without skull and bias field ("none"). Raises InputError for scans that cannot be used together.
     """
     config = networks.predictor.config
-    clock = _Clock()
-    aligned, pair = prepare(baseline, followup, networks, brain_mask, preprocessing_by)
-    clock.lap("prepare")
+    clock = Clock()
+    with warned() as warnings:
+        aligned, pair = prepare(baseline, followup, networks, brain_mask, preprocessing_by, clock)
 
-    probability = _to_followup(networks.predictor(pair.channels(), pair.brain), pair, followup, aligned)
-    clock.lap("predict")
+        probability = _to_followup(networks.predictor(pair.channels(), pair.brain), pair, followup, aligned)
+        clock.lap("predict")
 
-    values = image.array(probability)
-    mask: Mask = lesions.lesion_mask(values, config.predict, image.voxel_mm3(followup))
-    found = lesions.describe(mask, values, followup)
-    clock.lap("describe")
-    return Result(image.like(mask, followup), probability, found, aligned, pair, clock.seconds)
+        values = image.array(probability)
+        mask: Mask = lesions.lesion_mask(values, config.predict, image.voxel_mm3(followup))
+        found = lesions.describe(mask, values, followup)
+        clock.lap("lesions")
+    return Result(image.like(mask, followup), probability, found, aligned, pair, clock.seconds, tuple(warnings))
 
 
 def prepare(
-    baseline: sitk.Image, followup: sitk.Image, networks: Networks, brain_mask: sitk.Image | None = None, preprocessing_by: Preprocessing = "native"
+    baseline: sitk.Image,
+    followup: sitk.Image,
+    networks: Networks,
+    brain_mask: sitk.Image | None = None,
+    preprocessing_by: Preprocessing = "native",
+    clock: "Clock | None" = None,
 ) -> tuple[Aligned, Pair]:
     """The part of `segment` before the network: brains, alignment, and both scans as the network sees them."""
     config = networks.predictor.config.preprocess
+    clock = clock or Clock()
     if brain_mask is not None and preprocessing_by != "native":
         raise InputError(f"a brain mask with preprocessing {preprocessing_by}: it finds its own brain; wanted one of the two")
     if preprocessing_by == "anima":
         installed = anima.find()
         aligned = registration.align(baseline, followup)
+        clock.lap("align")
         corrected = anima.prepare(*preprocessing.to_working_grid(baseline, followup, aligned, config), installed)
-        return aligned, preprocessing.scale(corrected.baseline, corrected.followup, image.array(corrected.brain) > 0)
+        pair = preprocessing.scale(corrected.baseline, corrected.followup, image.array(corrected.brain) > 0)
+        clock.lap("anima")
+        return aligned, pair
     if preprocessing_by == "none":
         aligned = registration.align(baseline, followup)
         scans = preprocessing.to_working_grid(baseline, followup, aligned, config)
-        return aligned, preprocessing.scale(*scans, preprocessing.nonzero_brain(*scans))
+        pair = preprocessing.scale(*scans, preprocessing.nonzero_brain(*scans))
+        clock.lap("align")
+        return aligned, pair
 
     brains = networks.brain(baseline), networks.brain(followup) if brain_mask is None else brain_mask
+    clock.lap("brain")
     aligned = registration.align(baseline, followup, brains)
     scans = preprocessing.to_working_grid(baseline, followup, aligned, config)
 
@@ -108,7 +122,10 @@ def prepare(
     brain = on_grid(brains[1], aligned.to_followup)
     if brain_mask is None:
         brain |= on_grid(brains[0], aligned.to_baseline)
-    return aligned, preprocessing.prepare(*scans, brain)
+    clock.lap("align")
+    pair = preprocessing.prepare(*scans, brain)
+    clock.lap("bias")
+    return aligned, pair
 
 
 def _to_followup(probability: Array, pair: Pair, followup: sitk.Image, aligned: Aligned) -> sitk.Image:
@@ -117,7 +134,7 @@ def _to_followup(probability: Array, pair: Pair, followup: sitk.Image, aligned: 
     return image.resample(in_middle_space, followup, aligned.to_followup.GetInverse())
 
 
-class _Clock:
+class Clock:
     """Wall-clock seconds of consecutive steps."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Modules of one row may be imported by the rows below, and by each other as long as there is no circle.
 LAYERS = (
     {"__init__"},
-    {"errors", "config"},
+    {"errors", "config", "warned"},
     {"files", "image", "model"},
     {"phantom", "machine", "registration", "denoising", "brain", "anima", "checkpoint", "lesions", "metrics", "cases"},
     {"preprocessing", "predictor", "figures"},

@@ -20,7 +20,9 @@ from scipy import ndimage
 from app import checkpoint, cli, image
 from app.config import Config, NetworkConfig, PredictConfig, PreprocessConfig
 from app.model import UNet3D
+from app.outputs import Outputs
 from app.phantom import Patient
+from app.pipeline import Networks
 from tests.bad_files import BAD_FILES, write_bad_file
 from tests.conftest import REPOSITORY
 
@@ -97,6 +99,15 @@ def test_the_same_scan_twice_warns_and_goes_on(scans: tuple[Path, Path], weights
     assert result.exit_code == 0, result.output
     assert "given as baseline and as follow-up" in result.stderr
     assert (empty / "mask.nrrd").is_file()
+
+
+def test_a_result_tells_its_warnings_and_the_seconds_of_each_step(scans: tuple[Path, Path], weights: Path, empty: Path) -> None:
+    """Warnings name no file: a path may name a patient."""
+    networks = Networks.load(weights, torch.device("cpu"))
+    result = cli._segment_files(scans[1], scans[1], Outputs(empty / "mask.nrrd"), networks)
+    assert result.warnings == ("follow-up: given as baseline and as follow-up; nothing can be new",)
+    assert list(result.seconds) == ["brain", "align", "bias", "predict", "lesions"]
+    assert all(seconds >= 0 for seconds in result.seconds.values())
 
 
 @pytest.mark.parametrize(("kind", "message"), BAD_FILES.items())

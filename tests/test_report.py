@@ -28,7 +28,7 @@ def result() -> Result:
     identity = sitk.Transform()
     aligned = Aligned(identity, identity, similarity_before=1.0, similarity_after=1.0, angle_degrees=0.0, shift_mm=0.0)
     found = lesions.describe(mask, probability, grid)
-    return Result(image.like(mask, grid), image.like(probability, grid), found, aligned, pair, {"predict": 1.0})
+    return Result(image.like(mask, grid), image.like(probability, grid), found, aligned, pair, {"predict": 1.0}, ())
 
 
 class _Page(HTMLParser):
@@ -56,7 +56,7 @@ def test_the_page_counts_and_shows_each_lesion_and_loads_nothing(result: Result)
 
 
 def test_a_page_without_lesions_says_so(result: Result) -> None:
-    nothing = Result(result.mask * 0, result.probability * 0, [], result.aligned, result.pair, {})
+    nothing = Result(result.mask * 0, result.probability * 0, [], result.aligned, result.pair, {}, ())
     text = report.page(nothing)
     assert "0 new lesions, 0.00 ml" in text
     assert "No new lesion was found." in text
