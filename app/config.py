@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,10 @@ class PreprocessConfig:
     """From two scans to the two channels of the network."""
 
     spacing_mm: float = 1.0  # isotropic working grid of the network
+    bias_order: Literal["n4-then-mask", "mask-then-n4"] = "n4-then-mask"  # the authors', or the organisers'
+    bias_fwhm: float = 0.3  # of N4's histogram deconvolution; animaN4BiasCorrection -B
+    denoising: Literal["none", "gaussian", "rician"] = "none"  # non-local means after N4
+    match_histogram: bool = False  # the follow-up's intensities to the baseline's
 
 
 @dataclass(frozen=True)

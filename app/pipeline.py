@@ -123,7 +123,7 @@ def prepare(
     if brain_mask is None:
         brain |= on_grid(brains[0], aligned.to_baseline)
     clock.lap("align")
-    pair = preprocessing.prepare(*scans, brain)
+    pair = preprocessing.prepare(*scans, brain, config)
     clock.lap("bias")
     return aligned, pair
 

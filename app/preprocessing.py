@@ -10,7 +10,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from scipy import ndimage
 
-from app import image
+from app import denoising, image
 from app.config import PreprocessConfig
 from app.errors import InputError
 from app.image import Array, Mask
@@ -44,13 +44,36 @@ def to_working_grid(baseline: sitk.Image, followup: sitk.Image, aligned: Aligned
     )
 
 
-def prepare(baseline: sitk.Image, followup: sitk.Image, brain: Mask) -> Pair:
+def prepare(baseline: sitk.Image, followup: sitk.Image, brain: Mask, config: PreprocessConfig) -> Pair:
     """Two scans on one grid, in any unit, and their brain (z, y, x) to the network's input.
 
     Raises InputError if too little of the brain lies in both fields of view.
     """
     seen = [field_of_view(image.array(scan)) for scan in (baseline, followup)]
-    return scale(correct_bias(baseline), correct_bias(followup), brain & seen[0] & seen[1])
+    common: Mask = brain & seen[0] & seen[1]
+    before, after = (without_artefacts(scan, common, config) for scan in (baseline, followup))
+    if config.match_histogram:
+        after = match_histogram(after, template=before, brain=common)
+    return scale(before, after, common)
+
+
+def without_artefacts(scan: sitk.Image, brain: Mask, config: PreprocessConfig) -> sitk.Image:
+    """The scan without its bias field and, if asked for, its noise; 0 outside the brain (z, y, x) if that is masked first."""
+    if config.bias_order == "mask-then-n4":
+        scan = sitk.Mask(scan, image.like(brain, scan))
+    corrected = correct_bias(scan, config.bias_fwhm)
+    if config.denoising == "none":
+        return corrected
+    return image.like(denoising.denoise(image.array(corrected), rician=config.denoising == "rician"), corrected)
+
+
+def match_histogram(scan: sitk.Image, template: sitk.Image, brain: Mask) -> sitk.Image:
+    """Map the brain's intensities onto those of the template's, both on one grid; 0 outside the brain (z, y, x).
+
+    ITK's HistogramMatching as the organisers call it (METHOD 5): 100 levels, 15 points, what is darker than the image's mean left out.
+    """
+    inside = image.like(brain, scan)
+    return sitk.HistogramMatching(sitk.Mask(scan, inside), sitk.Mask(template, inside), 100, 15, True)
 
 
 def scale(baseline: sitk.Image, followup: sitk.Image, brain: Mask) -> Pair:
@@ -68,8 +91,8 @@ def nonzero_brain(baseline: sitk.Image, followup: sitk.Image) -> Mask:
     return filled
 
 
-def correct_bias(scan: sitk.Image) -> sitk.Image:
-    """Divide out the bias field. N4 with the parameters of animaN4BiasCorrection -B 0.3 (Tustison 2010; METHOD 5); values are not rescaled."""
+def correct_bias(scan: sitk.Image, fwhm: float) -> sitk.Image:
+    """Divide out the bias field. N4 with the parameters of animaN4BiasCorrection -B `fwhm` (Tustison 2010; METHOD 5); values are not rescaled."""
     inside = sitk.OtsuThreshold(scan, 0, 1, 200)
     shrink = [min(4, side) for side in scan.GetSize()]
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
@@ -78,7 +101,7 @@ def correct_bias(scan: sitk.Image) -> sitk.Image:
     n4.SetSplineOrder(3)
     n4.SetNumberOfControlPoints([4, 4, 4])
     n4.SetWienerFilterNoise(0.01)
-    n4.SetBiasFieldFullWidthAtHalfMaximum(0.3)
+    n4.SetBiasFieldFullWidthAtHalfMaximum(fwhm)
     n4.Execute(sitk.Shrink(scan, shrink), sitk.Shrink(inside, shrink))
     return scan / sitk.Exp(sitk.Cast(n4.GetLogBiasFieldAsImage(scan), sitk.sitkFloat32))
 

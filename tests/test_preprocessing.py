@@ -1,4 +1,7 @@
+from typing import Literal
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 import SimpleITK as sitk
 from hypothesis import given
@@ -82,7 +85,58 @@ def test_n4_removes_a_smooth_bias(patient: Patient) -> None:
         sides = np.nanmedian(inside[:, :, : values.shape[2] // 2]), np.nanmedian(inside[:, :, values.shape[2] // 2 :])
         return abs(float(np.log(sides[1] / sides[0])))
 
-    assert slope(preprocessing.correct_bias(biased)) < slope(biased) / 3
+    assert slope(preprocessing.correct_bias(biased, fwhm=0.3)) < slope(biased) / 3
+
+
+def test_masked_first_the_skull_does_not_matter(patient: Patient) -> None:
+    """Fat and muscle three times as bright: with n4-then-mask they pull at the brain's bias field, with mask-then-n4 they are not there."""
+    brain = image.array(patient.brain) > 0
+    values = image.array(patient.followup)
+    bright = image.like(np.where(brain, values, 3 * values), patient.followup)
+
+    def corrected(scan: sitk.Image, config: PreprocessConfig) -> npt.NDArray[np.float32]:
+        return image.array(preprocessing.without_artefacts(scan, brain, config))[brain]
+
+    masked_first, n4_first = PreprocessConfig(bias_order="mask-then-n4"), PreprocessConfig()
+    np.testing.assert_array_equal(corrected(bright, masked_first), corrected(patient.followup, masked_first))
+    assert not np.allclose(corrected(bright, n4_first), corrected(patient.followup, n4_first), rtol=0.01)
+
+
+@pytest.mark.parametrize("denoising", ["gaussian", "rician"])
+def test_denoised_after_the_bias_is_gone(denoising: Literal["gaussian", "rician"]) -> None:
+    """A slab of 100 beside one of 160, noise of sd 3: less than half of the noise is left, and the step stays."""
+    truth = np.full((24, 24, 24), 100, dtype=np.float32)
+    truth[..., 12:] = 160
+    noisy = sitk.GetImageFromArray(truth + np.random.default_rng(0).normal(0, 3, truth.shape).astype(np.float32))
+    whole = np.ones(truth.shape, dtype=bool)
+    plain, quiet = (image.array(preprocessing.without_artefacts(noisy, whole, PreprocessConfig(denoising=choice))) for choice in ("none", denoising))
+    assert quiet[..., 2:10].std() < 0.5 * plain[..., 2:10].std()
+    assert quiet[..., 14:22].mean() / quiet[..., 2:10].mean() == pytest.approx(plain[..., 14:22].mean() / plain[..., 2:10].mean(), rel=0.01)
+
+
+def test_histograms_are_matched_inside_the_brain() -> None:
+    """The follow-up is the baseline by another scanner, v -> v^1.5 / 10, so matching undoes it; what is above the mean is matched."""
+    rng = np.random.default_rng(0)
+    values = rng.gamma(4.0, 10.0, (30, 30, 30)).astype(np.float32) + 40
+    brain = np.zeros(values.shape, dtype=bool)
+    brain[5:25, 5:25, 5:25] = True
+    other = values**1.5 / 10
+    other[~brain] = 5000  # skull: must not take part
+    matched = image.array(preprocessing.match_histogram(sitk.GetImageFromArray(other), template=sitk.GetImageFromArray(values), brain=brain))
+    assert (matched[~brain] == 0).all()
+    bright = brain & (values > values[brain].mean()) & (values < np.percentile(values[brain], 98))
+    np.testing.assert_allclose(matched[bright], values[bright], rtol=0.02)
+
+
+def test_the_follow_up_is_matched_to_the_baseline(patient: Patient) -> None:
+    """Another contrast at follow-up (square roots): matched, its median, 75th and 90th percentile are the baseline's to 0.1."""
+    scan, brain = patient.followup, image.array(patient.brain) > 0
+    other = image.like(np.sqrt(image.array(scan)), scan)
+    apart = preprocessing.prepare(scan, other, brain, PreprocessConfig())
+    matched = preprocessing.prepare(scan, other, brain, PreprocessConfig(match_histogram=True))
+    np.testing.assert_array_equal(matched.baseline[brain], apart.baseline[brain])
+    percentiles = [np.percentile(values[matched.brain], [50, 75, 90]) for values in (matched.baseline, matched.followup)]
+    np.testing.assert_allclose(*percentiles, atol=0.1)
 
 
 def test_scans_on_one_1_mm_grid_are_not_interpolated() -> None:
@@ -104,13 +158,13 @@ def test_negative_values_are_shifted_not_cut() -> None:
 def test_a_pair_without_common_brain_is_refused() -> None:
     scan = sitk.GetImageFromArray(_values())
     with pytest.raises(InputError, match="ml of brain in both"):
-        preprocessing.prepare(scan, scan, ~ALL_BRAIN)
+        preprocessing.prepare(scan, scan, ~ALL_BRAIN, PreprocessConfig())
 
 
 def test_a_prepared_pair(patient: Patient) -> None:
     aligned = align(patient.followup, patient.followup)
     scans = preprocessing.to_working_grid(patient.followup, patient.followup, aligned, PreprocessConfig(spacing_mm=3.0))
-    pair = preprocessing.prepare(*scans, image.array(patient.brain) > 0)
+    pair = preprocessing.prepare(*scans, image.array(patient.brain) > 0, PreprocessConfig())
     channels = pair.channels()
     assert channels.shape == (2, *pair.brain.shape)
     assert channels.dtype == np.float32

@@ -21,6 +21,7 @@ from scipy import ndimage
 
 from app import image, preprocessing
 from app.brain import BrainExtractor
+from app.config import PreprocessConfig
 from app.errors import InputError
 from app.image import Array, Mask
 
@@ -75,7 +76,7 @@ def prepare_open_data(data: Path, out: Path) -> None:
     for name, scan, brain, lesions in training_scans(data):
         _save(out / "scans" / f"{name}.npz", functools.partial(prepare_scan, scan, brain, lesions))
     for name in VALIDATION:
-        _save(out / "pairs" / f"{name}.npz", functools.partial(prepare_pair, data / "open_ms_pairs" / name))
+        _save(out / "pairs" / f"{name}.npz", functools.partial(prepare_pair, data / "open_ms_pairs" / name, PreprocessConfig()))
     _save(out / "lesions.npz", lambda: pack_shapes(itertools.chain.from_iterable(shapes(mask) for mask in lesion_masks(data))))
     maps = sorted((data / "SynthSeg" / "training_label_maps").glob("*.nii.gz"))
     if not maps:
@@ -166,7 +167,7 @@ def prepare_scan(scan: sitk.Image, brain: sitk.Image, lesions: sitk.Image) -> Ar
     scan_mm = image.resample(scan, grid)
     brain_mm = sitk.Resample(brain, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
     marked = image.array(image.resample(sitk.Cast(lesions, sitk.sitkFloat32), grid)) > 0.5
-    pair = preprocessing.prepare(scan_mm, scan_mm, image.array(brain_mm) > 0)
+    pair = preprocessing.prepare(scan_mm, scan_mm, image.array(brain_mm) > 0, PreprocessConfig())
     box = _box(pair.brain, MARGIN_MM)
     values, inside = pair.channels()[0][box], pair.brain[box]
     depth = depth_of(ndimage.binary_fill_holes(inside))
@@ -181,12 +182,12 @@ def prepare_scan(scan: sitk.Image, brain: sitk.Image, lesions: sitk.Image) -> Ar
     return {"values": values.astype(np.float16), "depth": depth, "place": places(white.astype(float), ventricle), "lesions": numbers}
 
 
-def prepare_pair(folder: Path) -> Arrays:
+def prepare_pair(folder: Path, config: PreprocessConfig) -> Arrays:
     """`channels`, `brain`, and truth and ignore zone of both time orders, on the network's grid (masks by nearest neighbour)."""
     scans = [image.read(folder / f"flair_time0{time}_on_middle_space.nii.gz") for time in (1, 2)]
-    grid = image.canonical_grid(scans[1], 1.0)
+    grid = image.canonical_grid(scans[1], config.spacing_mm)
     brain = sitk.Resample(image.read_mask(folder / "brain_mask.nii.gz"), grid, sitk.Transform(), sitk.sitkNearestNeighbor)
-    pair = preprocessing.prepare(image.resample(scans[0], grid), image.resample(scans[1], grid), image.array(brain) > 0)
+    pair = preprocessing.prepare(image.resample(scans[0], grid), image.resample(scans[1], grid), image.array(brain) > 0, config)
     box = _box(pair.brain, MARGIN_MM)
 
     def mask(name: str) -> Mask:

@@ -1,0 +1,86 @@
+"""Which preprocessing does the network do best with? The validation pairs, prepared in several ways, through the shipped weights.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.preprocessing --data ../shared/data [--only NAME ...]
+
+The weights learnt from scans prepared by the default, which therefore has the advantage. Scored as training.validate does, on a 1 mm grid, brain
+masks given: at the stored operating point, at the best of training.scoring's grid of points, and without a point: average precision of the voxels
+inside the brain. Then how alike the two visits are, in spreads of the brain (1.4826 MAD; changes and the truth's ignore zones left out): the standard
+deviation of the follow-up's difference to the baseline in deep brain (8 mm and more inside), and of that difference smoothed by 8 mm, which is what
+differing bias fields leave.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from app.config import PreprocessConfig
+from app.image import Array, Mask
+from app.predictor import Predictor
+from training import scoring
+from training.prepare import VALIDATION, Arrays, prepare_pair
+from training.scoring import Case
+
+SHIPPED = PreprocessConfig()
+WAYS = {
+    "shipped": SHIPPED,
+    "N4 FWHM 0.15": dataclasses.replace(SHIPPED, bias_fwhm=0.15),
+    "mask, then N4": dataclasses.replace(SHIPPED, bias_order="mask-then-n4"),
+    "mask, then N4 FWHM 0.15": dataclasses.replace(SHIPPED, bias_order="mask-then-n4", bias_fwhm=0.15),
+    "NL-means": dataclasses.replace(SHIPPED, denoising="gaussian"),
+    "NL-means, Rician": dataclasses.replace(SHIPPED, denoising="rician"),
+    "matched histogram": dataclasses.replace(SHIPPED, match_histogram=True),
+}
+DEEP_MM, SMOOTH_MM = 8.0, 8.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the open data")
+    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder with fold*.pt")
+    parser.add_argument("--only", nargs="*", choices=sorted(WAYS), help="ways to try instead of all")
+    chosen = parser.parse_args()
+    predictor = Predictor.from_folder(chosen.weights, torch.device("cpu"))
+    predict = predictor.config.predict
+
+    print("| way | stored point: F1, Dice, false | best point: F1, Dice, false | average precision: 01 f, 03 f, 03 b | unlike, slow part: 01 | 03 |")
+    print("|---|---|---|---|---|---|", flush=True)
+    for name in chosen.only or WAYS:
+        arrays = {patient: prepare_pair(chosen.data / "open_ms_pairs" / patient, WAYS[name]) for patient in VALIDATION}
+        with TemporaryDirectory() as folder:
+            for patient in VALIDATION:
+                np.savez(Path(folder) / f"{patient}.npz", allow_pickle=False, **arrays[patient])
+            cases = scoring.read_cases(Path(folder))
+        probabilities = {case.name: predictor(case.channels, case.brain) for case in cases}
+        table = scoring.table(probabilities, cases)
+        stored = {case.name: scoring.score(probabilities[case.name], case, predict.threshold, predict.minimum_volume_mm3) for case in cases}
+        best = max(table.values(), key=lambda measures: scoring.selection(measures, cases))
+        points = ["{:.3f}, {:.3f}, {}".format(*scoring.summary(measures, cases)) for measures in (stored, best)]
+        precision = ", ".join(f"{average_precision(probabilities[case.name], case):.3f}" for case in cases if case.has_new)
+        unlike = ["{:.3f}, {:.3f}".format(*unlikeness(arrays[patient])) for patient in VALIDATION]
+        print("|", " | ".join([name, *points, precision, *unlike]), "|", flush=True)
+
+
+def average_precision(probability: Array, case: Case) -> float:
+    """Mean precision over the true voxels, each at the threshold that just finds it; inside the brain, outside the ignore zone."""
+    counted = case.brain & ~case.ignore
+    true = case.truth[counted][np.argsort(-probability[counted], kind="stable")]
+    return float((np.cumsum(true) / np.arange(1, len(true) + 1))[true].mean())
+
+
+def unlikeness(arrays: Arrays) -> tuple[float, float]:
+    """Standard deviation of the two scans' difference in unchanged deep brain, in spreads; and of its slow part."""
+    changed: Mask = np.any([arrays[f"{what}_{order}"] for what in ("truth", "ignore") for order in ("forward", "backward")], axis=0)
+    deep = (ndimage.distance_transform_edt(arrays["brain"]) > DEEP_MM) & ~ndimage.binary_dilation(changed, iterations=2)
+    before, after = arrays["channels"].astype(np.float32)
+    difference = np.where(deep, 4 * (after - before), 0)
+    slow = ndimage.gaussian_filter(difference, SMOOTH_MM) / np.maximum(ndimage.gaussian_filter(deep.astype(np.float32), SMOOTH_MM), 1e-3)
+    return float(difference[deep].std()), float(slow[deep].std())
+
+
+if __name__ == "__main__":
+    main()
