@@ -1,6 +1,7 @@
 """What is written for one patient: the mask always, the rest when asked for."""
 
 import csv
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,23 +37,38 @@ class Outputs:
     probability: Path | None = None
     lesions: Path | None = None
     report: Path | None = None
+    record: Path | None = None  # versions, settings, hashes, seconds: see record.py
 
     @staticmethod
     def in_folder(folder: Path) -> "Outputs":
         """All of them, under their usual names."""
-        return Outputs(folder / "new_lesions.nii.gz", folder / "probability.nii.gz", folder / "lesions.csv", folder / "report.html")
+        return Outputs(
+            mask=folder / "new_lesions.nii.gz",
+            probability=folder / "probability.nii.gz",
+            lesions=folder / "lesions.csv",
+            report=folder / "report.html",
+            record=folder / "run.json",
+        )
+
+    def wanted(self) -> dict[str, Path]:
+        """{field: path} of every file that is wanted; the record comes last, as it is written last."""
+        paths = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        paths["record"] = paths.pop("record")
+        return {name: path for name, path in paths.items() if path is not None}
 
     def check(self) -> None:
         """Raise InputError before any work is done if a name or a folder cannot be written."""
         for path in (self.mask, self.probability):
             if path is not None:
                 image.suffix_of(path)
-        for path in (self.mask, self.probability, self.lesions, self.report):
-            if path is not None:
-                _check_folder(path)
+        for path in self.wanted().values():
+            _check_folder(path)
 
     def write(self, result: Result, followup: Path) -> None:
-        """Write what is wanted. The mask comes last: where it is, the rest is. Its header places it where that of `followup` does."""
+        """Write what is wanted of a result; the record, which is of more, is not. The mask comes last: where it is, the rest is.
+
+        Images are placed by their headers where that of `followup` places it.
+        """
         if self.probability is not None:
             image.write(result.probability, self.probability, geometry_of=followup)
         if self.lesions is not None:

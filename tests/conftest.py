@@ -1,6 +1,7 @@
-"""What several test files need: the open data's folder, and a made-up patient."""
+"""What several test files need: the open data's folder, a made-up patient, and untrained weights."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,18 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from app import phantom
+from app import checkpoint, image, phantom
+from app.cli_options import WEIGHTS
+from app.config import Config, NetworkConfig, PredictConfig, PreprocessConfig
+from app.model import UNet3D
 
 torch.set_num_threads(2)
 REPOSITORY = Path(__file__).resolve().parent.parent
+COARSE = Config(
+    network=NetworkConfig(features=8, levels=1),
+    preprocess=PreprocessConfig(spacing_mm=3.0),
+    predict=PredictConfig(window=32, overlap=0.25, threshold=0.52),
+)
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +47,24 @@ def scan() -> sitk.Image:
     image.SetOrigin((-11.5, 7.25, 33.1))
     image.SetDirection(sitk.Euler3DTransform((0, 0, 0), 0.2, -0.1, 0.3).GetMatrix())
     return image
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped brain network, and an untrained lesion network on a 3-mm grid."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    checkpoint.save(folder / "fold1.pt", UNet3D(COARSE.network), COARSE, {})
+    shutil.copy(WEIGHTS / "brain.pt", folder)
+    with (folder / checkpoint.SUMS).open("a") as sums:
+        sums.write(f"{checkpoint.sha256(folder / 'brain.pt')}  brain.pt\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scans(patient: phantom.Patient, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Baseline and follow-up on two grids."""
+    folder = tmp_path_factory.mktemp("scans")
+    image.write(patient.baseline, folder / "time01.nii.gz")
+    image.write(patient.followup, folder / "time02.nii.gz")
+    return folder / "time01.nii.gz", folder / "time02.nii.gz"

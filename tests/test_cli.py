@@ -13,45 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import torch
 from click.testing import CliRunner, Result
 from scipy import ndimage
 
-from app import checkpoint, cli, image
-from app.config import Config, NetworkConfig, PredictConfig, PreprocessConfig
-from app.model import UNet3D
+from app import cli, image
 from app.outputs import Outputs
+from app.patient import Segmenter
 from app.phantom import Patient
-from app.pipeline import Networks
 from tests.bad_files import BAD_FILES, write_bad_file
-from tests.conftest import REPOSITORY
-
-COARSE = Config(
-    network=NetworkConfig(features=8, levels=1),
-    preprocess=PreprocessConfig(spacing_mm=3.0),
-    predict=PredictConfig(window=32, overlap=0.25, threshold=0.52),
-)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped brain network, and an untrained lesion network on a 3-mm grid."""
-    folder = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(0)
-    checkpoint.save(folder / "fold1.pt", UNet3D(COARSE.network), COARSE, {})
-    shutil.copy(cli.WEIGHTS / "brain.pt", folder)
-    with (folder / checkpoint.SUMS).open("a") as sums:
-        sums.write(f"{checkpoint.sha256(folder / 'brain.pt')}  brain.pt\n")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def scans(patient: Patient, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Baseline and follow-up on two grids."""
-    folder = tmp_path_factory.mktemp("scans")
-    image.write(patient.baseline, folder / "time01.nii.gz")
-    image.write(patient.followup, folder / "time02.nii.gz")
-    return folder / "time01.nii.gz", folder / "time02.nii.gz"
+from tests.conftest import COARSE, REPOSITORY
 
 
 @pytest.fixture
@@ -103,8 +73,7 @@ def test_the_same_scan_twice_warns_and_goes_on(scans: tuple[Path, Path], weights
 
 def test_a_result_tells_its_warnings_and_the_seconds_of_each_step(scans: tuple[Path, Path], weights: Path, empty: Path) -> None:
     """Warnings name no file: a path may name a patient."""
-    networks = Networks.load(weights, torch.device("cpu"))
-    result = cli._segment_files(scans[1], scans[1], Outputs(empty / "mask.nrrd"), networks)
+    result = Segmenter.load(weights, "cpu", None).segment(scans[1], scans[1], Outputs(empty / "mask.nrrd"))
     assert result.warnings == ("follow-up: given as baseline and as follow-up; nothing can be new",)
     assert list(result.seconds) == ["brain", "align", "bias", "predict", "lesions"]
     assert all(seconds >= 0 for seconds in result.seconds.values())
@@ -176,7 +145,13 @@ def test_run_does_every_patient_and_reports_the_broken_one(scans: tuple[Path, Pa
 
     result = _run("run", "--input", cohort, "--output", empty, "--weights", weights)
     assert result.exit_code == 1
-    assert sorted(path.name for path in (empty / "013").iterdir()) == ["lesions.csv", "new_lesions.nii.gz", "probability.nii.gz", "report.html"]
+    assert sorted(path.name for path in (empty / "013").iterdir()) == [
+        "lesions.csv",
+        "new_lesions.nii.gz",
+        "probability.nii.gz",
+        "report.html",
+        "run.json",
+    ]
     assert not (empty / "015").exists()
     rows = {row["patient"]: row for row in csv.DictReader((empty / "summary.csv").open())}
     assert {name: row["status"] for name, row in rows.items()} == {"013": "done", "015": "failed"}
@@ -246,7 +221,7 @@ def test_it_starts_from_any_folder_without_a_home(tmp_path: Path) -> None:
 
 def test_help_imports_neither_torch_nor_simpleitk() -> None:
     """They take seconds; `--help` must not."""
-    code = "import sys, app.cli, app.cli_scoring; print(sorted({'torch', 'SimpleITK', 'scipy', 'numpy'} & set(sys.modules)))"
+    code = "import sys, app.cli, app.cli_run, app.cli_scoring; print(sorted({'torch', 'SimpleITK', 'scipy', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -1,0 +1,34 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+PREPROCESSING_HELP = "Our own steps, Anima's programs, or none: the scans come without skull and bias field."
+
+
+def scan_options(command: Any) -> Any:
+    """A patient's two scans, and how they are prepared."""
+    for option in (
+        click.option("--preprocessing", type=click.Choice(["native", "anima", "none"]), default="native", show_default=True, help=PREPROCESSING_HELP),
+        click.option("--brain-mask", type=click.Path(path_type=Path), help="Brain mask on the later scan's grid, instead of ours."),
+        click.option("-t2", "--followup", required=True, type=click.Path(path_type=Path), help="Later FLAIR."),
+        click.option(
+            "-t1", "--baseline", required=True, type=click.Path(path_type=Path), help="Earlier FLAIR (.nii.gz, .nii, .nrrd, .mha), any grid."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def machine_options(command: Any) -> Any:
+    """What computes."""
+    for option in (
+        click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: all this process may use."),
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+        click.option("--weights", type=click.Path(path_type=Path), default=WEIGHTS, help="Folder of trained weights; default: those shipped."),
+    ):
+        command = option(command)
+    return command

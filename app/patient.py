@@ -1,0 +1,75 @@
+"""One patient, from files to files: read, segment, write, note down."""
+
+import dataclasses
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from app import image, machine, pipeline, record
+from app.outputs import Outputs
+from app.pipeline import Networks, Preprocessing, Result
+from app.record import Record, Task
+from app.warned import warned
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """The trained networks and the machine they run on, loaded once for any number of patients."""
+
+    networks: Networks
+    weights: dict[str, str]  # file name: SHA-256
+    threads: int
+
+    @staticmethod
+    def load(weights: Path, device: str, threads: int | None) -> "Segmenter":
+        """From a folder of weights; device is auto, cpu or cuda, threads None for all this process may use. Raises InputError."""
+        used = machine.use_threads(threads)
+        networks = Networks.load(weights, machine.choose_device(device))
+        return Segmenter(networks, record.weights_sha256(weights), used)
+
+    def task(self, baseline: Path, followup: Path, brain_mask: Path | None = None, preprocessing: Preprocessing = "native") -> Task:
+        """What decides the result for these files. Raises InputError if one cannot be read."""
+        inputs = {"baseline": baseline, "followup": followup} | ({"brain_mask": brain_mask} if brain_mask else {})
+        settings = {"preprocessing": preprocessing, **dataclasses.asdict(self.networks.predictor.config)}
+        return record.task(inputs, self.weights, settings)
+
+    def segment(
+        self, baseline: Path, followup: Path, outputs: Outputs, brain_mask: Path | None = None, preprocessing: Preprocessing = "native"
+    ) -> Result:
+        """Find the new lesions and write what `outputs` wants; the record is written last, so that it marks a whole set. Raises InputError."""
+        started = time.perf_counter()
+        with warned({str(baseline): "baseline", str(followup): "follow-up"}) as warnings:
+            scans = read_scans(baseline, followup)
+            mask = image.read_mask(brain_mask, grid_of=scans[1]) if brain_mask else None
+            was_read = time.perf_counter()
+            result = pipeline.segment(*scans, self.networks, mask, preprocessing)
+        result = dataclasses.replace(result, warnings=tuple(warnings))  # those of reading, too
+        was_segmented = time.perf_counter()
+        outputs.write(result, followup)
+        seconds = {"read": was_read - started, **result.seconds, "write": time.perf_counter() - was_segmented}
+        if outputs.record is not None:
+            done = Record(
+                task=self.task(baseline, followup, brain_mask, preprocessing),
+                versions=record.versions(),
+                device=self.networks.predictor.device.type,
+                threads=self.threads,
+                seconds={step: round(spent, 3) for step, spent in seconds.items()},
+                warnings=list(result.warnings),
+                new_lesions=len(result.lesions),
+                volume_ml=round(result.volume_ml, 3),
+            )
+            record.write(done, outputs.record)
+        return result
+
+
+def read_scans(baseline: Path, followup: Path) -> tuple[sitk.Image, sitk.Image]:
+    """Both scans as `image.read` gives them."""
+    scans = image.read(baseline), image.read(followup)
+    if baseline.samefile(followup):
+        logger.warning("%s: given as baseline and as follow-up; nothing can be new", followup)
+    return scans
