@@ -7,9 +7,10 @@ import sys
 # It reads these settings only when a process starts.
 MALLOC = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184:glibc.malloc.hugetlb=1"
 
-if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-    os.execve(sys.executable, sys.orig_argv, {**os.environ, "GLIBC_TUNABLES": MALLOC})
+if __name__ == "__main__":
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, "GLIBC_TUNABLES": MALLOC})
 
-from app.cli import main  # noqa: E402
+    from app.cli import main
 
-main(prog_name="python -m app")
+    main(prog_name="python -m app")

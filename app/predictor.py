@@ -1,8 +1,8 @@
 """Windows over a volume, through one or more networks, to a probability for every voxel."""
 
-import itertools
+import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,17 @@ from app.config import Config
 from app.errors import InputError
 from app.model import UNet3D
 
-BATCH = 2  # windows at a time: torch has a faster convolution for more than one (0.17 instead of 0.31 s of CPU a window, 48^3, 8 features)
+GPU_BATCH = 16  # windows at a time; fewer where memory does not hold so many
+CPU_BATCH = 2  # torch has a faster convolution for more than one: half the time with float32, 48^3 and 8 features
+
+logger = logging.getLogger(__name__)
 
 
 class Predictor:
     """An ensemble of networks: their softmax outputs are averaged."""
 
     def __init__(self, networks: Sequence[UNet3D], config: Config, device: torch.device) -> None:
-        self.networks = [network.to(device).to(memory_format=torch.channels_last_3d).eval() for network in networks]  # type: ignore[call-overload]
+        self.networks = [network.to(memory_format=torch.channels_last_3d).eval() for network in networks]  # type: ignore[call-overload]
         self.config = config
         self.device = device
 
@@ -38,64 +41,113 @@ class Predictor:
         return Predictor([fold.network for fold in folds], folds[0].config, device)
 
     def __call__(self, channels: np.ndarray, brain: np.ndarray) -> np.ndarray:
-        """Probability of a new lesion: channels (2, z, y, x) and brain (z, y, x) to (z, y, x) in [0, 1], float32, 0 outside the brain."""
-        probability = np.zeros(brain.shape, dtype=np.float32)
-        box = bounding_box(brain)
-        volume = torch.from_numpy(np.ascontiguousarray(channels[:, *box])).to(self.device)
-        inside = torch.from_numpy(np.ascontiguousarray(brain[box]))
+        """Probability of a new lesion: channels (2, z, y, x) and brain (z, y, x) to (z, y, x) in [0, 1], float32, 0 outside the brain.
+
+        Where a GPU cannot hold even one window, the CPU takes over, with a warning: smaller windows would need less memory, but GroupNorm makes
+        them another network than the one that was trained and measured.
+        """
+        try:
+            return self._predict(channels, brain, self.device)
+        except torch.OutOfMemoryError:
+            logger.warning("out of GPU memory with a single window: the network runs on the CPU; for speed, free the GPU and start again")
+        return self._predict(channels, brain, torch.device("cpu"))
+
+    def _predict(self, channels: np.ndarray, brain: np.ndarray, device: torch.device) -> np.ndarray:
+        networks = [network.to(device) for network in self.networks]
+
+        def lesion(windows: Tensor) -> Tensor:
+            """Mean softmax of the networks, lesion class alone: (B, 2, D, H, W) -> (B, 1, D, H, W)."""
+            windows = windows.contiguous(memory_format=torch.channels_last_3d)
+            return torch.stack([network(windows).float().softmax(dim=1)[:, 1:] for network in networks]).mean(dim=0)
+
         predict = self.config.predict
-        with torch.inference_mode():
-            classes = sliding_window(volume, self._ensemble, predict.window, predict.overlap, inside)
-        probability[box] = classes[1].cpu().numpy() * brain[box]
+        volume, inside = torch.from_numpy(channels).to(device), torch.from_numpy(brain)
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device)):
+            probability = sliding_window(volume, lesion, predict.window, predict.overlap, inside)[0].cpu().numpy()
+        probability *= brain
         return probability
 
-    def _ensemble(self, windows: Tensor) -> Tensor:
-        """Mean softmax of the networks: (B, 2, D, H, W) -> (B, 2, D, H, W)."""
-        windows = windows.contiguous(memory_format=torch.channels_last_3d)
-        return torch.stack([network(windows).softmax(dim=1) for network in self.networks]).mean(dim=0)
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 itself, not by way of float32; half the time and memory, as precise as the networks were trained."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 def sliding_window(volume: Tensor, network: Callable[[Tensor], Tensor], window: int, overlap: float, inside: Tensor | None = None) -> Tensor:
     """Blend the outputs of cubic windows over a volume of any size: (C, D, H, W) -> (K, D, H, W).
 
-    `network` maps (B, C, window, window, window) to (B, K, window, window, window), B up to BATCH. Windows are `window * (1 - overlap)` voxels apart
-    or closer, spread evenly, and weighted with a Gaussian, since a window knows its centre better than its edge. A side shorter than the window is
-    padded with 0. Windows without a voxel of `inside` (D, H, W) are skipped; where no window was, the output is 0.
+    `network` maps (B, C, window, window, window) to (B, K, window, window, window). The windows are those of `windows_over` the voxels `inside`
+    (D, H, W), all by default, weighted with a Gaussian, since a window knows its centre better than its edge. A side shorter than the window is
+    padded with 0. Where no window was, the output is 0. Out of GPU memory it goes on with half as many windows at a time;
+    raises torch.OutOfMemoryError if one is too many.
     """
     sides = volume.shape[1:]
-    padded = [max(side, window) for side in sides]
-    padding = [(0, wanted - side) for side, wanted in zip(sides, padded, strict=True)]
-    volume = torch.nn.functional.pad(volume, [amount for pair in reversed(padding) for amount in pair])
+    inside = torch.ones(sides, dtype=torch.bool) if inside is None else inside
+    missing = [max(window - side, 0) for side in sides]
+    if any(missing):
+        padding = [amount for after in reversed(missing) for amount in (0, after)]
+        volume, inside = torch.nn.functional.pad(volume, padding), torch.nn.functional.pad(inside, padding)
     weight = _gaussian(window).to(volume.device)
     total: Tensor | None = None
-    weights = torch.zeros(padded, device=volume.device)
-    starts = itertools.product(*(window_starts(side, window, overlap) for side in padded))
-    blocks = [tuple(slice(first, first + window) for first in start) for start in starts]
-    if inside is not None:
-        blocks = [block for block in blocks if inside[block].any()]
-    for first in range(0, len(blocks), BATCH):
-        batch = blocks[first : first + BATCH]
-        outputs = network(torch.stack([volume[:, *block] for block in batch]))
+    weights = torch.zeros(volume.shape[1:], device=volume.device)
+    blocks = list(windows_over(inside, window, overlap))
+    most = size = GPU_BATCH if volume.device.type == "cuda" else CPU_BATCH
+    while blocks:
+        batch = blocks[:size]
+        try:
+            outputs = network(torch.stack([volume[:, *block] for block in batch]))
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+            continue
         if total is None:
-            total = outputs.new_zeros((outputs.shape[1], *padded))
+            total = outputs.new_zeros((outputs.shape[1], *weights.shape))
         for block, output in zip(batch, outputs, strict=True):
             total[:, *block] += output * weight
             weights[block] += weight
+        blocks = blocks[size:]
     if total is None:
-        raise ValueError("no window has a voxel of `inside`")
-    return (total / weights.clamp_min(torch.finfo(weights.dtype).tiny))[:, : sides[0], : sides[1], : sides[2]]
+        raise ValueError("no voxel is `inside`")
+    if size < most:
+        logger.warning("out of GPU memory with %d windows at a time: went on with %d; slower, the result is the same", most, size)
+    return total.div_(weights.clamp_min_(torch.finfo(weights.dtype).tiny))[:, : sides[0], : sides[1], : sides[2]]
 
 
-def window_starts(side: int, window: int, overlap: float) -> list[int]:
-    """First voxels of the windows along one side (>= window): the fewest that overlap at least so much, spread evenly, border to border."""
-    count = math.ceil((side - window) / (window * (1 - overlap))) + 1
-    return [round(index * (side - window) / max(count - 1, 1)) for index in range(count)]
+def windows_over(inside: Tensor, window: int, overlap: float) -> Iterator[tuple[slice, ...]]:
+    """Windows that cover the voxels of `inside`, of one to three axes, no side shorter than the window; neighbours overlap at least so much.
+
+    Slabs along the first axis, in each slab rows along the second, in each row windows along the third, spread evenly from the first voxel to the
+    last one of this very slab or row: a head takes a sixth fewer than its bounding box.
+    """
+    line = inside.flatten(1).any(dim=1) if inside.ndim > 1 else inside
+    for start in window_starts(line, window, overlap):
+        block = slice(start, start + window)
+        shadow = inside[block].any(dim=0)
+        if not shadow.any():
+            continue
+        if shadow.ndim == 0:
+            yield (block,)
+        else:
+            yield from ((block, *rest) for rest in windows_over(shadow, window, overlap))
 
 
-def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box around a mask with at least one voxel."""
-    spans = [np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis))) for axis in range(mask.ndim)]
-    return tuple(slice(int(span[0]), int(span[-1]) + 1) for span in spans)
+def window_starts(line: Tensor, window: int, overlap: float) -> list[int]:
+    """First voxels of the windows along a line of at least so many voxels: the fewest that cover its True ones and overlap at least so much.
+
+    They are spread evenly; a stretch shorter than the window lies in its middle, unless the line ends there.
+    """
+    true = line.nonzero().flatten().tolist()
+    if not true:
+        return []
+    length = true[-1] + 1 - true[0]
+    spare = max(window - length, 0)
+    first = min(max(true[0] - spare // 2, 0), len(line) - length - spare)
+    slack = length + spare - window
+    count = math.ceil(slack / (window * (1 - overlap))) + 1
+    return [first + round(index * slack / max(count - 1, 1)) for index in range(count)]
 
 
 def _gaussian(window: int) -> Tensor:

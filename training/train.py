@@ -24,7 +24,7 @@ from torch import Tensor
 from app import checkpoint
 from app.config import Config, NetworkConfig, PredictConfig
 from app.model import UNet3D
-from app.predictor import bounding_box, sliding_window
+from app.predictor import sliding_window
 from training import scoring
 from training.config import TrainConfig
 from training.dataset import PairStream
@@ -165,12 +165,10 @@ def probability_of(network: UNet3D, case: Case, window: int, overlap: float, dev
         probabilities: Tensor = logits.float().softmax(dim=1)
         return probabilities
 
-    box = bounding_box(case.brain)
-    volume, inside = torch.from_numpy(case.channels[:, *box]).to(device), torch.from_numpy(case.brain[box])
+    volume, inside = torch.from_numpy(case.channels).to(device), torch.from_numpy(case.brain)
     with torch.inference_mode():
         classes = sliding_window(volume, softmax, window, overlap, inside)
-    probability = np.zeros(case.brain.shape, np.float32)
-    probability[box] = classes[1].cpu().numpy() * case.brain[box]
+    probability: npt.NDArray[np.float32] = classes[1].cpu().numpy() * case.brain
     return probability
 
 
