@@ -59,6 +59,7 @@ def main(verbose: bool) -> None:
     Research software: not a medical device, not for diagnosis.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s: %(message)s", force=True)
+    logging.getLogger("app.machine").setLevel(logging.INFO)  # a user should see which device was taken
     # a stopped container leaves no half-written output: the clean-up of open files and folders runs
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 

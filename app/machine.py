@@ -1,6 +1,8 @@
 """What of this machine may be used: the device, and how many threads."""
 
+import logging
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,14 +11,22 @@ from app.errors import InputError
 if TYPE_CHECKING:  # torch takes seconds to import, and counting CPUs does not need it
     import torch
 
+logger = logging.getLogger(__name__)
+
 
 def choose_device(name: str) -> "torch.device":
-    """'auto' (CUDA where there is one), 'cpu' or 'cuda'. Raises InputError if CUDA is asked for and absent."""
+    """'auto' (CUDA where there is one), 'cpu' or 'cuda'; says in the log which it is.
+
+    Raises InputError if CUDA is asked for and absent: the CPU never takes its place unasked.
+    """
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: no CUDA device is visible; wanted one (docker run --gpus all), or --device auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+        found = "no CUDA device is visible" if torch.version.cuda else "no CUDA device is visible to this torch, which is built for the CPU alone"
+        raise InputError(f"--device cuda: {found}; wanted one (docker run --gpus all), or --device auto")
+    device = torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    logger.info("device: %s; CPU threads: %d", "CPU" if device.type == "cpu" else torch.cuda.get_device_name(device), torch.get_num_threads())
+    return device
 
 
 def use_threads(count: int | None) -> int:
@@ -31,16 +41,40 @@ def use_threads(count: int | None) -> int:
     return used
 
 
-def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """CPUs this process may use: its affinity, or the container's quota (cgroup v2, v1) where that is less; at least 1."""
+def available_cpus(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """CPUs this process may use: its affinity, or the smallest CPU quota of its control group and those above it, rounded down; at least 1.
+
+    `own` names the process's groups (man 7 cgroups). A container may see its group as the root of `cgroups`, or not see the groups above: what is
+    not there sets no limit.
+    """
+    if sys.platform != "linux":
+        return os.cpu_count() or 1
     cpus = len(os.sched_getaffinity(0))
-    v2, v1 = cgroup / "cpu.max", cgroup / "cpu"
-    if v2.is_file():
-        quota, period = v2.read_text().split()
-    elif (v1 / "cpu.cfs_quota_us").is_file():
-        quota, period = (v1 / "cpu.cfs_quota_us").read_text().strip(), (v1 / "cpu.cfs_period_us").read_text().strip()
-    else:
-        return cpus
-    if quota in ("max", "-1"):
-        return cpus
-    return max(1, min(cpus, int(quota) // int(period)))
+    for line in own.read_text().splitlines() if own.is_file() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":  # version 2, alone or beside version 1
+            roots, read_quota = (cgroups, cgroups / "unified"), _quota_v2
+        elif "cpu" in controllers.split(","):
+            roots, read_quota = (cgroups / "cpu", cgroups / controllers), _quota_v1
+        else:
+            continue
+        for root in roots:
+            group = root / path.lstrip("/")
+            for folder in (group, *group.parents):
+                if folder.is_relative_to(root):
+                    cpus = min(cpus, read_quota(folder) or cpus)
+    return cpus
+
+
+def _quota_v2(folder: Path) -> int | None:
+    """Whole CPUs, at least 1; None: no limit."""
+    file = folder / "cpu.max"
+    quota, period = file.read_text().split() if file.is_file() else ("max", "")
+    return None if quota == "max" else max(1, int(quota) // int(period))
+
+
+def _quota_v1(folder: Path) -> int | None:
+    """Whole CPUs, at least 1; None: no limit."""
+    file = folder / "cpu.cfs_quota_us"
+    quota = int(file.read_text()) if file.is_file() else -1
+    return None if quota == -1 else max(1, quota // int((folder / "cpu.cfs_period_us").read_text()))

@@ -58,7 +58,7 @@ def test_segment_writes_what_is_asked_for_on_the_follow_up_s_grid(scans: tuple[P
     assert (probability[sitk.GetArrayFromImage(mask) > 0] > COARSE.predict.threshold).all()
 
     rows = list(csv.DictReader((empty / "l.csv").open()))
-    counted = int(re.match(r"(\d+) new lesion", result.output).group(1))  # type: ignore[union-attr]
+    counted = int(re.match(r"(\d+) new lesion", result.stdout).group(1))  # type: ignore[union-attr]
     assert len(rows) == counted
     assert sum(int(row["voxels"]) for row in rows) == sitk.GetArrayFromImage(mask).sum()
     assert "<h1>" in (empty / "r.html").read_text()
@@ -88,7 +88,7 @@ def test_a_bad_scan_ends_in_one_line(
     baseline, followup = (bad, scans[1]) if time == "-t1" else (scans[0], bad)
     result = _run("segment", "-t1", baseline, "-t2", followup, "-o", empty / "mask.nii.gz", "--weights", weights)
     assert result.exit_code == 1
-    assert re.fullmatch(f"Error: {re.escape(str(bad))}: .*{re.escape(message)}.*\n", result.stderr)
+    assert re.fullmatch(f"INFO: device: .*; CPU threads: \\d+\nError: {re.escape(str(bad))}: .*{re.escape(message)}.*\n", result.stderr)
     assert list(empty.iterdir()) == []
 
 

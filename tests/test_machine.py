@@ -8,24 +8,56 @@ from app import machine
 from app.errors import InputError
 
 ALL = len(os.sched_getaffinity(0))
+V2, V1 = "0::", "3:cpuset:/elsewhere\n1:cpu,cpuacct:"
 
 
-def test_without_a_quota_the_affinity_counts(tmp_path: Path) -> None:
-    assert machine.available_cpus(tmp_path) == ALL
+def _cpus(tmp_path: Path, own: str, files: dict[str, str]) -> int:
+    """CPUs allowed to a process of the groups `own`, with these files below /sys/fs/cgroup."""
+    (tmp_path / "own").write_text(own + "\n")
+    for name, content in files.items():
+        file = tmp_path / "cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content + "\n")
+    return machine.available_cpus(tmp_path / "cgroup", tmp_path / "own")
 
 
-@pytest.mark.parametrize(("content", "cpus"), [("max 100000", ALL), ("100000 100000", 1), ("50000 100000", 1), ("9900000 100000", ALL)])
+def test_without_a_control_group_the_affinity_counts(tmp_path: Path) -> None:
+    assert machine.available_cpus(tmp_path, tmp_path / "missing") == ALL
+    assert _cpus(tmp_path, f"{V2}/", {}) == ALL
+
+
+# 0.5 and 1.5 CPUs are rounded down, but not to 0; more than there are is no limit
+@pytest.mark.parametrize(
+    ("content", "cpus"), [("max 100000", ALL), ("100000 100000", 1), ("50000 100000", 1), ("150000 100000", 1), ("9900000 100000", ALL)]
+)
 def test_cgroup_v2(tmp_path: Path, content: str, cpus: int) -> None:
-    (tmp_path / "cpu.max").write_text(content + "\n")
-    assert machine.available_cpus(tmp_path) == cpus
+    assert _cpus(tmp_path, f"{V2}/", {"cpu.max": content}) == cpus
 
 
-@pytest.mark.parametrize(("quota", "cpus"), [("-1", ALL), ("100000", 1)])
-def test_cgroup_v1(tmp_path: Path, quota: str, cpus: int) -> None:
-    (tmp_path / "cpu").mkdir()
-    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota + "\n")
-    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
-    assert machine.available_cpus(tmp_path) == cpus
+@pytest.mark.parametrize(("quota", "cpus"), [("-1", ALL), ("100000", 1), ("150000", 1), ("9900000", ALL)])
+@pytest.mark.parametrize("mount", ["cpu", "cpu,cpuacct"])
+def test_cgroup_v1(tmp_path: Path, quota: str, cpus: int, mount: str) -> None:
+    assert _cpus(tmp_path, f"{V1}/", {f"{mount}/cpu.cfs_quota_us": quota, f"{mount}/cpu.cfs_period_us": "100000"}) == cpus
+
+
+@pytest.mark.parametrize("limited", ["jobs/one", "jobs", "."])
+def test_the_smallest_quota_from_the_own_group_up_to_the_root_counts(tmp_path: Path, limited: str) -> None:
+    unlimited = {f"{folder}/cpu.max": "max 100000" for folder in (".", "jobs", "jobs/one")}
+    assert _cpus(tmp_path, f"{V2}/jobs/one", unlimited) == ALL
+    assert _cpus(tmp_path, f"{V2}/jobs/one", unlimited | {f"{limited}/cpu.max": "100000 100000"}) == 1
+
+
+def test_other_groups_set_no_limit(tmp_path: Path) -> None:
+    assert _cpus(tmp_path, f"{V2}/jobs/one", {"jobs/two/cpu.max": "100000 100000"}) == ALL
+
+
+def test_a_container_sees_its_group_as_the_root_whatever_its_name_outside(tmp_path: Path) -> None:
+    assert _cpus(tmp_path, f"{V1}/docker/0123", {"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}) == 1
+    assert _cpus(tmp_path, f"{V2}/../../docker/0123", {"cpu.max": "100000 100000"}) == 1
+
+
+def test_the_real_control_groups_can_be_read() -> None:
+    assert 1 <= machine.available_cpus() <= ALL
 
 
 def test_threads_are_limited_by_what_is_allowed() -> None:
@@ -42,4 +74,14 @@ def test_threads_are_limited_by_what_is_allowed() -> None:
 def test_cuda_that_is_absent_is_refused() -> None:
     with pytest.raises(InputError, match="no CUDA device is visible"):
         machine.choose_device("cuda")
-    assert machine.choose_device("auto") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    "name", ["auto", "cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))]
+)
+def test_the_device_that_is_taken_is_said(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "app.machine")
+    device = machine.choose_device(name)
+    assert device == torch.device("cuda" if torch.cuda.is_available() and name != "cpu" else "cpu")
+    named = "CPU" if device.type == "cpu" else torch.cuda.get_device_name(0)
+    assert caplog.messages == [f"device: {named}; CPU threads: {torch.get_num_threads()}"]
