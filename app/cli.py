@@ -13,6 +13,7 @@ from app.cli_options import WEIGHTS, machine_options, scan_options
 from app.errors import InputError
 
 if TYPE_CHECKING:  # torch and SimpleITK take seconds to import: --help must not wait for them
+    from app.dicom import Series
     from app.pipeline import Preprocessing
 
 
@@ -67,7 +68,11 @@ def main(verbose: bool) -> None:
 @main.command()
 @scan_options
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Mask to write: 1 where a lesion is new, on the later scan's grid."
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Mask to write: 1 where a lesion is new, on the later scan's grid. A DICOM Segmentation if it ends in .dcm.",
 )
 @click.option("--probability", type=click.Path(path_type=Path), help="Also write the probability map.")
 @click.option("--lesions", type=click.Path(path_type=Path), help="Also write a table of the lesions (.csv).")
@@ -82,6 +87,8 @@ def segment(
     lesions: Path | None,
     report: Path | None,
     record: Path | None,
+    baseline_series: str | None,
+    followup_series: str | None,
     brain_mask: Path | None,
     preprocessing: "Preprocessing",
     device: str,
@@ -94,7 +101,8 @@ def segment(
 
     outputs = Outputs(output, probability, lesions, report, record)
     outputs.check()
-    result = Segmenter.load(weights, device, threads).segment(baseline, followup, outputs, brain_mask, preprocessing)
+    scans = _locate(baseline, baseline_series), _locate(followup, followup_series)
+    result = Segmenter.load(weights, device, threads).segment(*scans, outputs, brain_mask, preprocessing)
     click.echo(f"{result.in_words()}: {output}")
 
 
@@ -106,6 +114,8 @@ def prepare(
     baseline: Path,
     followup: Path,
     output: Path,
+    baseline_series: str | None,
+    followup_series: str | None,
     brain_mask: Path | None,
     preprocessing: "Preprocessing",
     device: str,
@@ -117,8 +127,9 @@ def prepare(
     from app.outputs import write_prepared
     from app.patient import Segmenter, read_scans
 
+    sources = _locate(baseline, baseline_series), _locate(followup, followup_series)
     networks = Segmenter.load(weights, device, threads).networks
-    scans = read_scans(baseline, followup)
+    scans = read_scans(*sources)
     mask = image.read_mask(brain_mask, grid_of=scans[1]) if brain_mask else None
     aligned, pair = pipeline.prepare(*scans, networks, mask, preprocessing)
     write_prepared(pair, aligned, output)
@@ -152,3 +163,13 @@ def demo(output: Path, device: str, threads: int | None, weights: Path) -> None:
             centre = ", ".join(f"{side:.0f}" for side in lesion.centre_ras_mm)
             click.echo(f"  {lesion.number}: {lesion.volume_mm3:.0f} mm3 at ({centre}) mm, mean probability {lesion.mean_probability:.2f}")
     click.echo(f"{result.in_words()}; look at {outputs.report}, masks and tables beside it in {output}")
+
+
+def _locate(scan: Path, series: str | None) -> "Path | Series":
+    """The series that is meant in a DICOM folder, and says which; an image as it is."""
+    from app.patient import locate
+
+    located = locate(scan, series)
+    if not isinstance(located, Path):
+        click.echo(f"{scan}: {located}", err=True)
+    return located

@@ -14,9 +14,11 @@ def scan_options(command: Any) -> Any:
     for option in (
         click.option("--preprocessing", type=click.Choice(["native", "anima", "none"]), default="native", show_default=True, help=PREPROCESSING_HELP),
         click.option("--brain-mask", type=click.Path(path_type=Path), help="Brain mask on the later scan's grid, instead of ours."),
+        click.option("--followup-series", metavar="NUMBER", help="Its series in the later DICOM folder, if several could be the FLAIR."),
+        click.option("--baseline-series", metavar="NUMBER", help="Its series in the earlier DICOM folder, if several could be the FLAIR."),
         click.option("-t2", "--followup", required=True, type=click.Path(path_type=Path), help="Later FLAIR."),
         click.option(
-            "-t1", "--baseline", required=True, type=click.Path(path_type=Path), help="Earlier FLAIR (.nii.gz, .nii, .nrrd, .mha), any grid."
+            "-t1", "--baseline", required=True, type=click.Path(path_type=Path), help="Earlier FLAIR: .nii.gz, .nii, .nrrd, .mha, or a DICOM folder."
         ),
     ):
         command = option(command)

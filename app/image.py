@@ -173,6 +173,17 @@ def describe_grid(image: sitk.Image) -> str:
     return f"{size} voxels of {spacing} mm"
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether a path is for `app.dicom`: a folder, or a file with the mark of DICOM."""
+    if not path.is_file() or path.name.lower().endswith(SUFFIXES):
+        return path.is_dir()
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
 def suffix_of(path: Path) -> str:
     """'.nii.gz', '.nii', '.nrrd' or '.mha'. Raises InputError for another."""
     for suffix in SUFFIXES:

@@ -5,6 +5,7 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
@@ -15,6 +16,9 @@ from app.lesions import Lesion
 from app.pipeline import Result
 from app.preprocessing import Pair
 from app.registration import Aligned
+
+if TYPE_CHECKING:  # DICOM's packages are optional
+    from app.dicom import Series
 
 LESION_FIELDS = (
     "number",
@@ -58,26 +62,45 @@ class Outputs:
 
     def check(self) -> None:
         """Raise InputError before any work is done if a name or a folder cannot be written."""
-        for path in (self.mask, self.probability):
+        for path in (None if self._is_segmentation else self.mask, self.probability):
             if path is not None:
                 image.suffix_of(path)
         for path in self.wanted().values():
             _check_folder(path)
 
-    def write(self, result: Result, followup: Path) -> None:
+    def check_source(self, followup: "Path | Series") -> None:
+        """Raise InputError before any work is done if the mask is to be a DICOM Segmentation, and the follow-up is not what it can refer to."""
+        if self._is_segmentation:
+            if isinstance(followup, Path):
+                raise InputError(f"{self.mask}: a DICOM Segmentation of {followup}; wanted a follow-up that is DICOM too, or an image as output")
+            from app import dicom_seg
+
+            dicom_seg.check(followup)
+
+    def write(self, result: Result, followup: "Path | Series") -> None:
         """Write what is wanted of a result; the record, which is of more, is not. The mask comes last: where it is, the rest is.
 
         Images are placed by their headers where that of `followup` places it.
         """
+        placed_by = followup if isinstance(followup, Path) else None
         if self.probability is not None:
-            image.write(result.probability, self.probability, geometry_of=followup)
+            image.write(result.probability, self.probability, geometry_of=placed_by)
         if self.lesions is not None:
             with writing(self.lesions) as unfinished:
                 _write_lesions(result.lesions, unfinished)
         if self.report is not None:
             with writing(self.report) as unfinished:
                 unfinished.write_text(report.page(result), encoding="utf-8")
-        image.write(result.mask, self.mask, geometry_of=followup)
+        if self._is_segmentation and not isinstance(followup, Path):
+            from app import dicom_seg
+
+            dicom_seg.write(result.mask, followup, self.mask)
+        else:
+            image.write(result.mask, self.mask, geometry_of=placed_by)
+
+    @property
+    def _is_segmentation(self) -> bool:
+        return self.mask.suffix.lower() == ".dcm"
 
 
 def write_prepared(pair: Pair, aligned: Aligned, folder: Path) -> None:

@@ -5,14 +5,19 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
 from app import image, machine, pipeline, record
+from app.errors import InputError
 from app.outputs import Outputs
 from app.pipeline import Networks, Preprocessing, Result
 from app.record import Record, Task
 from app.warned import warned
+
+if TYPE_CHECKING:  # DICOM's packages are optional
+    from app.dicom import Series
 
 logger = logging.getLogger(__name__)
 
@@ -32,18 +37,27 @@ class Segmenter:
         networks = Networks.load(weights, machine.choose_device(device))
         return Segmenter(networks, record.weights_sha256(weights), used)
 
-    def task(self, baseline: Path, followup: Path, brain_mask: Path | None = None, preprocessing: Preprocessing = "native") -> Task:
+    def task(
+        self, baseline: "Path | Series", followup: "Path | Series", brain_mask: Path | None = None, preprocessing: Preprocessing = "native"
+    ) -> Task:
         """What decides the result for these files. Raises InputError if one cannot be read."""
-        inputs = {"baseline": baseline, "followup": followup} | ({"brain_mask": brain_mask} if brain_mask else {})
+        inputs = {"baseline": locate(baseline), "followup": locate(followup)} | ({"brain_mask": brain_mask} if brain_mask else {})
         settings = {"preprocessing": preprocessing, **dataclasses.asdict(self.networks.predictor.config)}
         return record.task(inputs, self.weights, settings)
 
     def segment(
-        self, baseline: Path, followup: Path, outputs: Outputs, brain_mask: Path | None = None, preprocessing: Preprocessing = "native"
+        self,
+        baseline: "Path | Series",
+        followup: "Path | Series",
+        outputs: Outputs,
+        brain_mask: Path | None = None,
+        preprocessing: Preprocessing = "native",
     ) -> Result:
         """Find the new lesions and write what `outputs` wants; the record is written last, so that it marks a whole set. Raises InputError."""
         started = time.perf_counter()
-        with warned({str(baseline): "baseline", str(followup): "follow-up"}) as warnings:
+        baseline, followup = locate(baseline), locate(followup)
+        outputs.check_source(followup)
+        with warned({str(_place(baseline)): "baseline", str(_place(followup)): "follow-up"}) as warnings:
             scans = read_scans(baseline, followup)
             mask = image.read_mask(brain_mask, grid_of=scans[1]) if brain_mask else None
             was_read = time.perf_counter()
@@ -67,9 +81,34 @@ class Segmenter:
         return result
 
 
-def read_scans(baseline: Path, followup: Path) -> tuple[sitk.Image, sitk.Image]:
-    """Both scans as `image.read` gives them."""
-    scans = image.read(baseline), image.read(followup)
-    if baseline.samefile(followup):
-        logger.warning("%s: given as baseline and as follow-up; nothing can be new", followup)
-    return scans
+def locate(scan: "Path | Series", number: str | None = None) -> "Path | Series":
+    """The series of a `number` in a DICOM folder, or the one that is the FLAIR; an image as it is. Raises InputError."""
+    if not isinstance(scan, Path) or not image.is_dicom(scan):
+        if number is not None:
+            raise InputError(f"{scan}: not DICOM, but a series is named; wanted a DICOM folder")
+        return scan
+    from app import dicom
+
+    return dicom.find(scan, number)
+
+
+def read_scans(baseline: "Path | Series", followup: "Path | Series") -> tuple[sitk.Image, sitk.Image]:
+    """Both scans as float32. Warns of what looks like a mix-up."""
+    if isinstance(baseline, Path) and isinstance(followup, Path):
+        scans = image.read(baseline), image.read(followup)
+        if baseline.samefile(followup):
+            logger.warning("%s: given as baseline and as follow-up; nothing can be new", followup)
+        return scans
+    if not isinstance(baseline, Path) and not isinstance(followup, Path):
+        from app import dicom
+
+        dicom.warn_of_mix_up(baseline, followup)
+    return _read(baseline), _read(followup)
+
+
+def _read(scan: "Path | Series") -> sitk.Image:
+    return image.read(scan) if isinstance(scan, Path) else scan.read()
+
+
+def _place(scan: "Path | Series") -> Path:
+    return scan if isinstance(scan, Path) else scan.folder

@@ -7,11 +7,14 @@ import json
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app import __version__, checkpoint
 from app.errors import InputError
 from app.files import writing
+
+if TYPE_CHECKING:  # DICOM's packages are optional
+    from app.dicom import Series
 
 SCHEMA_VERSION = 1  # of schemas/run.schema.json
 LIBRARIES = ("torch", "SimpleITK", "numpy")
@@ -41,7 +44,7 @@ class Record:
     volume_ml: float  # of all new lesions together
 
 
-def task(inputs: dict[str, Path], weights: dict[str, str], settings: dict[str, Any]) -> Task:
+def task(inputs: dict[str, "Path | Series"], weights: dict[str, str], settings: dict[str, Any]) -> Task:
     """The task of this program on files or folders of files. Raises InputError if one is missing."""
     return Task(__version__, weights, settings, {name: input_sha256(path) for name, path in inputs.items()})
 
@@ -51,14 +54,15 @@ def weights_sha256(folder: Path) -> dict[str, str]:
     return {path.name: checkpoint.verified_sha256(path) for path in (folder / "brain.pt", *sorted(folder.glob("fold*.pt")))}
 
 
-def input_sha256(path: Path) -> str:
-    """SHA-256 of a file, or of the sorted hashes of all files in a folder, whatever their names. Raises InputError if there is none."""
+def input_sha256(scan: "Path | Series") -> str:
+    """SHA-256 of a file, or of the sorted hashes of the files in a folder or a DICOM series, whatever their names. Raises InputError if there is none."""
     try:
-        if not path.is_dir():
-            return checkpoint.sha256(path)
-        members = sorted(checkpoint.sha256(member) for member in path.rglob("*") if member.is_file())
+        if isinstance(scan, Path) and not scan.is_dir():
+            return checkpoint.sha256(scan)
+        files = [file for file in scan.rglob("*") if file.is_file()] if isinstance(scan, Path) else scan.files
+        members = sorted(checkpoint.sha256(file) for file in files)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); wanted a scan") from error
+        raise InputError(f"{scan}: cannot be read ({error.strerror}); wanted a scan") from error
     return hashlib.sha256("".join(members).encode()).hexdigest()
 
 

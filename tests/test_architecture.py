@@ -11,8 +11,8 @@ LAYERS = (
     {"__init__"},
     {"errors", "config", "warned"},
     {"files", "image", "model"},
-    {"phantom", "machine", "registration", "denoising", "brain", "anima", "checkpoint", "lesions", "metrics", "cases"},
-    {"preprocessing", "predictor", "figures"},
+    {"phantom", "machine", "registration", "denoising", "brain", "anima", "checkpoint", "lesions", "metrics", "cases", "dicom"},
+    {"preprocessing", "predictor", "figures", "dicom_seg"},
     {"picture", "pipeline", "scoring", "evaluation"},
     {"report", "record"},
     {"outputs"},
@@ -60,8 +60,9 @@ def test_app_never_imports_training() -> None:
     assert {name for name, imports in MODULES.items() if any(other.split(".")[0] == "training" for other in imports)} == set()
 
 
-def test_torch_and_click_stay_where_they_belong() -> None:
+def test_torch_click_and_dicom_stay_where_they_belong() -> None:
     assert {name for name, imports in MODULES.items() if "torch" in imports} <= TORCH
+    assert {name for name, imports in MODULES.items() if {"pydicom", "highdicom"} & imports} == {"dicom", "dicom_seg"}
     assert {name for name, imports in MODULES.items() if "click" in imports} <= {"cli", "cli_options", "cli_run", "cli_scoring"}
 
 
