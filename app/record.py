@@ -55,7 +55,10 @@ def weights_sha256(folder: Path) -> dict[str, str]:
 
 
 def input_sha256(scan: "Path | Series") -> str:
-    """SHA-256 of a file, or of the sorted hashes of the files in a folder or a DICOM series, whatever their names. Raises InputError if there is none."""
+    """SHA-256 of a file, or of the sorted hashes of the files in a folder or a DICOM series, whatever their names.
+
+    Raises InputError if there is none.
+    """
     try:
         if isinstance(scan, Path) and not scan.is_dir():
             return checkpoint.sha256(scan)

@@ -22,7 +22,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from app import dicom, image
+from app import dicom, image, record
 from app.errors import InputError
 from tests.conftest import REPOSITORY
 from tests.dicom_files import SECRETS, edit, write_enhanced, write_series
@@ -228,6 +228,16 @@ def test_names_of_files_do_not_matter(scan: sitk.Image, tmp_path: Path) -> None:
     pydicom.dcmwrite(files[7], old, implicit_vr=True, little_endian=True, enforce_file_format=False)
     assert files[7].read_bytes()[:2] == b"\x08\x00"
     _assert_same_scan(dicom.find(tmp_path).read(), scan, rounding=0.5)
+
+
+def test_a_record_knows_a_series_by_its_files_alone(scan: sitk.Image, tmp_path: Path) -> None:
+    """Other series beside it, other names: the same input; another series: another."""
+    write_series(scan, tmp_path / "a")
+    known = record.input_sha256(dicom.find(tmp_path))
+    write_series(scan, tmp_path / "b", "t1_mprage", 2)
+    next((tmp_path / "a").iterdir()).rename(tmp_path / "a" / "renamed")
+    assert record.input_sha256(dicom.find(tmp_path)) == known
+    assert record.input_sha256(dicom.find(tmp_path, "2")) != known
 
 
 # ---- or one line
