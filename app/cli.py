@@ -75,7 +75,7 @@ def main(verbose: bool) -> None:
     help="Mask to write: 1 where a lesion is new, on the later scan's grid. A DICOM Segmentation if it ends in .dcm.",
 )
 @click.option("--probability", type=click.Path(path_type=Path), help="Also write the probability map.")
-@click.option("--lesions", type=click.Path(path_type=Path), help="Also write a table of the lesions (.csv).")
+@click.option("--lesions", type=click.Path(path_type=Path), help="Also write a table of the lesions (.csv or .json).")
 @click.option("--report", type=click.Path(path_type=Path), help="Also write a page to look at (.html).")
 @click.option("--record", type=click.Path(path_type=Path), help="Also write what was done: versions, settings, hashes, seconds (.json).")
 @machine_options
@@ -99,7 +99,7 @@ def segment(
     from app.outputs import Outputs
     from app.patient import Segmenter
 
-    outputs = Outputs(output, probability, lesions, report, record)
+    outputs = Outputs.named(output, probability, lesions, report, record)
     outputs.check()
     scans = _locate(baseline, baseline_series), _locate(followup, followup_series)
     result = Segmenter.load(weights, device, threads).segment(*scans, outputs, brain_mask, preprocessing)

@@ -19,6 +19,7 @@ from app.files import writing
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+Points = npt.NDArray[np.float64]  # (n, 3), mm, LPS
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 STRAY_FRACTION = 1e-4  # of the voxels may be NaN or infinite (they become 0); more is a broken scan
@@ -166,6 +167,18 @@ def to_ras_mm(image: sitk.Image, index_zyx: tuple[float, float, float]) -> tuple
     return -left, -posterior, superior
 
 
+def points(index_zyx: npt.NDArray[np.int64], grid: sitk.Image) -> Points:
+    """Where voxels (n, 3), z y x, lie in patient space."""
+    placed: Points = index_zyx[:, ::-1] @ _to_mm(grid).T + grid.GetOrigin()
+    return placed
+
+
+def nearest_index(places: Points, grid: sitk.Image) -> npt.NDArray[np.int64]:
+    """The voxels (n, 3), z y x, nearest to points in patient space."""
+    index = np.rint(np.linalg.solve(_to_mm(grid), (places - grid.GetOrigin()).T).T).astype(np.int64)
+    return np.clip(index, 0, np.array(grid.GetSize()) - 1)[:, ::-1]
+
+
 def describe_grid(image: sitk.Image) -> str:
     """Size and spacing in words: '320x320x36 voxels of 0.72x0.72x4 mm'."""
     size = "x".join(str(side) for side in image.GetSize())
@@ -190,6 +203,12 @@ def suffix_of(path: Path) -> str:
         if path.name.lower().endswith(suffix):
             return suffix
     raise InputError(f"{path}: not an image name; wanted one that ends in {', '.join(SUFFIXES)}")
+
+
+def _to_mm(grid: sitk.Image) -> npt.NDArray[np.float64]:
+    """(3, 3): a step of one voxel along x, y, z to one in patient space."""
+    step: npt.NDArray[np.float64] = np.reshape(grid.GetDirection(), (3, 3)) * grid.GetSpacing()
+    return step
 
 
 def _load(path: Path) -> sitk.Image:

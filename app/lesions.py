@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 from scipy import ndimage
 
 from app import image
 from app.config import PredictConfig
 from app.image import Array, Mask
+from app.place import Anatomy, Place
+
+Labels = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Lesion:
     centre_ras_mm: tuple[float, float, float]  # centre of mass: right, anterior, superior
     mean_probability: float
     peak_probability: float
+    place: Place | None  # None where no brain was looked at
 
 
 def lesion_mask(probability: Array, config: PredictConfig, voxel_mm3: float) -> Mask:
@@ -35,26 +40,34 @@ def lesion_mask(probability: Array, config: PredictConfig, voxel_mm3: float) -> 
     return mask
 
 
-def describe(mask: Mask, probability: Array, grid: sitk.Image) -> list[Lesion]:
-    """The lesions of a mask (z, y, x), largest first; equal ones in array order. `grid` places the voxels in the patient."""
-    labels, count = ndimage.label(mask)
-    index = np.arange(1, count + 1)
-    voxels = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    centres = ndimage.center_of_mass(mask, labels, index)
-    means = ndimage.mean(probability, labels, index)
-    peaks = ndimage.maximum(probability, labels, index)
+def numbered(mask: Mask) -> Labels:
+    """The lesions of a mask (z, y, x) numbered from 1, largest first; equal ones in array order."""
+    components, count = ndimage.label(mask)
+    voxels = np.bincount(components.ravel(), minlength=count + 1)[1:]
+    numbers = np.zeros(count + 1, dtype=np.int32)
+    numbers[1 + np.argsort(-voxels, kind="stable")] = np.arange(1, count + 1)
+    labels: Labels = numbers[components]
+    return labels
+
+
+def describe(mask: Mask, probability: Array, grid: sitk.Image, anatomy: Anatomy | None = None) -> list[Lesion]:
+    """The lesions of a mask (z, y, x) in the order of `numbered`. `grid` places the voxels in the patient, as does that of `anatomy`."""
+    labels = numbered(mask)
     lesions = []
-    for number, component in enumerate(np.argsort(-voxels, kind="stable"), start=1):
-        volume_mm3 = float(voxels[component] * image.voxel_mm3(grid))
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        index = np.argwhere(labels[box] == number) + [side.start for side in box]
+        inside = probability[tuple(index.T)]
+        volume_mm3 = len(index) * image.voxel_mm3(grid)
         lesions.append(
             Lesion(
                 number=number,
-                voxels=int(voxels[component]),
+                voxels=len(index),
                 volume_mm3=volume_mm3,
                 diameter_mm=float((6 * volume_mm3 / np.pi) ** (1 / 3)),
-                centre_ras_mm=image.to_ras_mm(grid, centres[component]),
-                mean_probability=float(means[component]),
-                peak_probability=float(peaks[component]),
+                centre_ras_mm=image.to_ras_mm(grid, tuple(index.mean(axis=0))),
+                mean_probability=float(inside.mean(dtype=np.float64)),
+                peak_probability=float(inside.max()),
+                place=anatomy.place(image.points(index, grid)) if anatomy else None,
             )
         )
     return lesions

@@ -1,6 +1,5 @@
 """What is written for one patient: the mask always, the rest when asked for."""
 
-import csv
 import dataclasses
 import os
 from dataclasses import dataclass
@@ -9,28 +8,15 @@ from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
-from app import image, picture, report
+from app import image, picture, report, tables
 from app.errors import InputError
 from app.files import writing
-from app.lesions import Lesion
 from app.pipeline import Result
 from app.preprocessing import Pair
 from app.registration import Aligned
 
 if TYPE_CHECKING:  # DICOM's packages are optional
     from app.dicom import Series
-
-LESION_FIELDS = (
-    "number",
-    "voxels",
-    "volume_mm3",
-    "diameter_mm",
-    "right_mm",
-    "anterior_mm",
-    "superior_mm",
-    "mean_probability",
-    "peak_probability",
-)
 
 
 @dataclass(frozen=True)
@@ -39,7 +25,8 @@ class Outputs:
 
     mask: Path
     probability: Path | None = None
-    lesions: Path | None = None
+    lesions_csv: Path | None = None
+    lesions_json: Path | None = None
     report: Path | None = None
     record: Path | None = None  # versions, settings, hashes, seconds: see record.py
 
@@ -49,10 +36,22 @@ class Outputs:
         return Outputs(
             mask=folder / "new_lesions.nii.gz",
             probability=folder / "probability.nii.gz",
-            lesions=folder / "lesions.csv",
+            lesions_csv=folder / "lesions.csv",
+            lesions_json=folder / "lesions.json",
             report=folder / "report.html",
             record=folder / "run.json",
         )
+
+    @staticmethod
+    def named(mask: Path, probability: Path | None, lesions: Path | None, report: Path | None, record: Path | None) -> "Outputs":
+        """Those that a user names; the suffix of `lesions`, .csv or .json, tells the kind of table. Raises InputError for another."""
+        kinds = {".csv": "lesions_csv", ".json": "lesions_json"}
+        if lesions is None:
+            return Outputs(mask, probability, report=report, record=record)
+        if lesions.suffix.lower() not in kinds:
+            raise InputError(f"{lesions}: not a table's name; wanted one that ends in .csv or .json")
+        table = {kinds[lesions.suffix.lower()]: lesions}
+        return Outputs(mask, probability, report=report, record=record, **table)
 
     def wanted(self) -> dict[str, Path]:
         """{field: path} of every file that is wanted; the record comes last, as it is written last."""
@@ -85,12 +84,12 @@ class Outputs:
         placed_by = followup if isinstance(followup, Path) else None
         if self.probability is not None:
             image.write(result.probability, self.probability, geometry_of=placed_by)
-        if self.lesions is not None:
-            with writing(self.lesions) as unfinished:
-                _write_lesions(result.lesions, unfinished)
+        if self.lesions_csv is not None:
+            _write_text(tables.as_csv(result.lesions), self.lesions_csv)
+        if self.lesions_json is not None:
+            _write_text(tables.as_json(result.lesions), self.lesions_json)
         if self.report is not None:
-            with writing(self.report) as unfinished:
-                unfinished.write_text(report.page(result), encoding="utf-8")
+            _write_text(report.page(result), self.report)
         if self._is_segmentation and not isinstance(followup, Path):
             from app import dicom_seg
 
@@ -115,14 +114,9 @@ def write_prepared(pair: Pair, aligned: Aligned, folder: Path) -> None:
         unfinished.write_bytes(picture.png(picture.overview(pair)))
 
 
-def _write_lesions(lesions: list[Lesion], path: Path) -> None:
-    """One row a lesion, largest first."""
-    with path.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(LESION_FIELDS)
-        for lesion in lesions:
-            measures = (lesion.volume_mm3, lesion.diameter_mm, *lesion.centre_ras_mm, lesion.mean_probability, lesion.peak_probability)
-            table.writerow([lesion.number, lesion.voxels, *(f"{value:.3f}" for value in measures)])
+def _write_text(text: str, path: Path) -> None:
+    with writing(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8", newline="")
 
 
 def _check_folder(path: Path) -> None:

@@ -9,13 +9,15 @@ from typing import Literal
 import SimpleITK as sitk
 import torch
 
-from app import anima, image, lesions, preprocessing, registration
+from app import anima, image, lesions, preprocessing, quality, registration
 from app.brain import BrainExtractor
 from app.errors import InputError
 from app.image import Array, Mask
 from app.lesions import Lesion
+from app.place import Anatomy
 from app.predictor import Predictor
 from app.preprocessing import Pair
+from app.quality import ScanQuality
 from app.registration import Aligned
 from app.warned import warned
 
@@ -33,7 +35,8 @@ class Result:
     lesions: list[Lesion]
     aligned: Aligned
     pair: Pair  # what the network saw, in middle space
-    seconds: dict[str, float]  # wall-clock of the steps that were taken, in order: brain, align, bias (or anima), predict, lesions
+    quality: tuple[ScanQuality, ScanQuality]  # of baseline and follow-up, as they came
+    seconds: dict[str, float]  # wall-clock of the steps that were taken, in order: brain, align, bias (or anima), predict, lesions, quality
     warnings: tuple[str, ...]  # each says what is odd and what to do
 
     @property
@@ -78,9 +81,13 @@ def segment(
 
         values = image.array(probability)
         mask: Mask = lesions.lesion_mask(values, config.predict, image.voxel_mm3(followup))
-        found = lesions.describe(mask, values, followup)
+        anatomy = Anatomy(pair, image.moved_grid(pair.grid, aligned.to_followup)) if mask.any() else None
+        found = lesions.describe(mask, values, followup, anatomy)
         clock.lap("lesions")
-    return Result(image.like(mask, followup), probability, found, aligned, pair, clock.seconds, tuple(warnings))
+
+        scans = quality.judge_pair(baseline, followup, aligned, pair)
+        clock.lap("quality")
+    return Result(image.like(mask, followup), probability, found, aligned, pair, scans, clock.seconds, tuple(warnings))
 
 
 def prepare(

@@ -1,6 +1,7 @@
 """The commands, from files to files. A small untrained network stands in for the trained ones where the answer does not matter."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -75,7 +76,7 @@ def test_a_result_tells_its_warnings_and_the_seconds_of_each_step(scans: tuple[P
     """Warnings name no file: a path may name a patient."""
     result = Segmenter.load(weights, "cpu", None).segment(scans[1], scans[1], Outputs(empty / "mask.nrrd"))
     assert result.warnings == ("follow-up: given as baseline and as follow-up; nothing can be new",)
-    assert list(result.seconds) == ["brain", "align", "bias", "predict", "lesions"]
+    assert list(result.seconds) == ["brain", "align", "bias", "predict", "lesions", "quality"]
     assert all(seconds >= 0 for seconds in result.seconds.values())
 
 
@@ -108,6 +109,12 @@ def test_an_output_of_an_unknown_kind_is_refused_before_any_work(name: str, scan
     assert result.exit_code == 1
     assert "not an image name" in result.stderr
     assert list(empty.iterdir()) == []
+
+
+def test_a_table_of_an_unknown_kind_is_refused_before_any_work(scans: tuple[Path, Path], empty: Path) -> None:
+    result = _run("segment", "-t1", scans[0], "-t2", scans[1], "-o", empty / "mask.nii.gz", "--lesions", empty / "lesions.xlsx")
+    assert result.exit_code == 1
+    assert "wanted one that ends in .csv or .json" in result.stderr
 
 
 def test_an_output_folder_that_cannot_be_made_is_refused_before_any_work(scans: tuple[Path, Path], tmp_path: Path) -> None:
@@ -147,6 +154,7 @@ def test_run_does_every_patient_and_reports_the_broken_one(scans: tuple[Path, Pa
     assert result.exit_code == 1
     assert sorted(path.name for path in (empty / "013").iterdir()) == [
         "lesions.csv",
+        "lesions.json",
         "new_lesions.nii.gz",
         "probability.nii.gz",
         "report.html",
@@ -257,13 +265,15 @@ def test_the_large_periventricular_lesion_of_patient_01_is_found(grids: str, ope
         scans = [open_data / "open_ms_pairs" / "patient01" / f"flair_time0{time}_on_middle_space.nii.gz" for time in (1, 2)]
     else:
         scans = [open_data / "open_ms_data" / "longitudinal" / "raw" / "patient01" / f"study{time}_FLAIR.nii.gz" for time in (1, 2)]
-    result = _run("segment", "-t1", scans[0], "-t2", scans[1], "-o", empty / "mask.nii.gz", "--lesions", empty / "lesions.csv")
+    result = _run("segment", "-t1", scans[0], "-t2", scans[1], "-o", empty / "mask.nii.gz", "--lesions", empty / "lesions.json")
     assert result.exit_code == 0, result.output
     assert _geometry(empty / "mask.nii.gz") == _geometry(scans[1])
-    largest = next(csv.DictReader((empty / "lesions.csv").open()))
-    assert 1000 < float(largest["volume_mm3"]) < 3000
-    assert -35 < float(largest["right_mm"]) < -15
-    assert -42 < float(largest["anterior_mm"]) < -22
+    largest = json.loads((empty / "lesions.json").read_text())["lesions"][0]
+    right_mm, anterior_mm, _ = largest["centre_ras_mm"]
+    assert 1000 < largest["volume_mm3"] < 3000
+    assert -35 < right_mm < -15
+    assert -42 < anterior_mm < -22
+    assert (largest["side"], largest["region"]) == ("left", "periventricular")
 
 
 @pytest.mark.parametrize("command", ["segment", "run", "prepare", "demo", "score", "evaluate"])
