@@ -1,5 +1,6 @@
-"""Which files of a folder are a patient's baseline and follow-up."""
+"""Which files of a folder, or of a table, are a patient's baseline and follow-up."""
 
+import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,11 @@ class Case:
     name: str  # names the output folder; unique in a cohort
     baseline: Path
     followup: Path
+    bids: str | None = None  # in a BIDS data set, how the names of the results begin: sub-01/ses-02/anat/sub-01_ses-02
 
 
-def find_cases(folder: Path) -> tuple[list[Case], list[InputError]]:
-    """Every patient below a folder, sorted by name, and what could not be paired.
+def find_cases(folder: Path, output: Path | None = None) -> tuple[list[Case], list[InputError]]:
+    """Every patient below a folder, sorted by name, and what could not be paired. What lies below `output`, earlier results, is not looked at.
 
     Files named *time01* and *time02* (or *baseline* and *followup*) that are otherwise alike are a pair: `<id>/flair_time01_on_middle_space.nii.gz`
     as in MSSEG-2, or `<id>_time01.nii.gz` side by side. A folder with just two images and no such names is a plain pair, in the order of their names.
@@ -30,6 +32,8 @@ def find_cases(folder: Path) -> tuple[list[Case], list[InputError]]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; wanted one with a patient's two scans, or one folder a patient")
     images = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(SUFFIXES) and not path.name.startswith("."))
+    if output is not None:
+        images = [path for path in images if not path.resolve().is_relative_to(output.resolve())]
     if not images:
         raise InputError(f"{folder}: no image in it; wanted scans that end in {', '.join(SUFFIXES)}")
     cases: list[Case] = []
@@ -50,6 +54,40 @@ def find_cases(folder: Path) -> tuple[list[Case], list[InputError]]:
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.append(InputError(f"{folder}: two patients would be called {name}; wanted names that differ"))
         cases = [case for case in cases if case.name != name]
+    return sorted(cases, key=lambda case: case.name), problems
+
+
+COLUMNS = ("patient", "baseline", "followup")
+
+
+def read_table(path: Path) -> tuple[list[Case], list[InputError]]:
+    """The pairs of a CSV table with the columns patient, baseline and followup, sorted by name, and the rows that are none.
+
+    Scans are named relative to the table. Other columns are for the reader. Raises InputError if the table cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file)
+            header, rows = table.fieldnames or [], list(table)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be read ({reason}); wanted a table of comma-separated values in UTF-8") from error
+    if not set(COLUMNS) <= set(header):
+        raise InputError(f"{path}: columns {', '.join(header)}; wanted {', '.join(COLUMNS)}")
+    if not rows:
+        raise InputError(f"{path}: no rows; wanted one a patient")
+    cases: list[Case] = []
+    problems: list[InputError] = []
+    for number, row in enumerate(rows, start=2):  # as a text editor or spreadsheet counts
+        name, baseline, followup = ((row[column] or "").strip() for column in COLUMNS)
+        if not re.fullmatch(r"[^\W_][\w.-]*", name):
+            problems.append(InputError(f"{path}: row {number}: patient {name!r}; wanted letters, digits, '-', '_' and '.', for it names a folder"))
+        elif not baseline or not followup:
+            problems.append(InputError(f"{path}: row {number}: a scan is missing; wanted a baseline and a followup"))
+        elif name in {case.name for case in cases}:
+            problems.append(InputError(f"{path}: row {number}: {name} once more; wanted patients that differ"))
+        else:
+            cases.append(Case(name, path.parent / baseline, path.parent / followup))
     return sorted(cases, key=lambda case: case.name), problems
 
 

@@ -1,51 +1,61 @@
 """The command `run`: words and exit codes only."""
 
-import csv
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import click
 
 from app.cli_options import machine_options
-from app.errors import InputError
 
-SUMMARY_FIELDS = ("patient", "status", "new_lesions", "volume_ml", "seconds", "problem")
+SOURCE_HELP = "Folder of patients, BIDS data set, or CSV table with the columns patient, baseline, followup."
 
 
 @click.command()
-@click.option("--input", "folder", default=Path("/input"), show_default=True, type=click.Path(path_type=Path), help="Folder with the patients.")
+@click.option("--input", "source", default=Path("/input"), show_default=True, type=click.Path(path_type=Path), help=SOURCE_HELP)
 @click.option("--output", default=Path("/output"), show_default=True, type=click.Path(path_type=Path), help="One folder a patient, and summary.csv.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Patients at a time.")
+@click.option("--scheduler", help="Give the patients to the Dask cluster at this address, such as tcp://10.0.0.1:8786.")
 @machine_options
-def run(folder: Path, output: Path, device: str, threads: int | None, weights: Path) -> None:
-    """Find the new lesions of every patient in a folder.
+def run(source: Path, output: Path, jobs: int, scheduler: str | None, device: str, threads: int | None, weights: Path) -> None:
+    """Find the new lesions of every patient in a folder, a BIDS data set or a table.
 
     A patient is a folder with <...>time01<...> and <...>time02<...> (as in MSSEG-2) or just two images, or two files side by side so named.
+    Patients finished before with the same program, weights, settings and scans are skipped; one that fails is reported and the others go on.
     """
-    from app.cases import find_cases
-    from app.files import writing
-    from app.outputs import Outputs
-    from app.patient import Segmenter
+    if scheduler and jobs > 1:
+        raise click.UsageError("--jobs and --scheduler: how many patients a cluster does at a time is up to its workers")
+    from app import bids, cohort
 
-    cases, problems = find_cases(folder)
-    rows: list[dict[str, Any]] = []
-    failures = [str(problem) for problem in problems]
-    segmenter = Segmenter.load(weights, device, threads)
-    with click.progressbar(cases, label="patients", file=sys.stderr, item_show_func=lambda case: case.name if case else "") as bar:
-        for case in bar:
-            try:
-                result = segmenter.segment(case.baseline, case.followup, Outputs.in_folder(output / case.name))
-                rows.append({"patient": case.name, "status": "done", "new_lesions": len(result.lesions), "volume_ml": f"{result.volume_ml:.3f}"})
-                rows[-1]["seconds"] = f"{sum(result.seconds.values()):.1f}"
-            except InputError as error:
-                failures.append(str(error))
-                rows.append({"patient": case.name, "status": "failed", "problem": str(error)})
-    with writing(output / "summary.csv") as unfinished, unfinished.open("w", newline="") as file:
-        table = csv.DictWriter(file, SUMMARY_FIELDS)
-        table.writeheader()
-        table.writerows(rows)
-    click.echo(f"{sum(row['status'] == 'done' for row in rows)} of {len(rows)} patients done: {output / 'summary.csv'}")
-    for failure in failures:
+    cases, problems = cohort.find(source, output)
+    if scheduler:
+        from app import cluster
+
+        outcomes = cluster.on_workers(cases, cluster.Work(output, weights, device, threads), scheduler)
+    else:
+        from app.patient import Segmenter
+
+        outcomes = cohort.in_threads(cases, output, Segmenter.load(weights, device, threads), jobs)
+    if any(case.bids for case in cases):
+        bids.write_description(output)
+
+    ended: list[cohort.Outcome] = []
+    started = time.monotonic()
+    with closing(outcomes):
+        cohort.write_summary(ended, output / "summary.csv")
+        for outcome in outcomes:
+            ended.append(outcome)
+            cohort.write_summary(ended, output / "summary.csv")
+            left_s = cohort.time_left_s(ended, len(cases), time.monotonic() - started)
+            left = f"; about {cohort.in_words(left_s)} left" if left_s else ""
+            click.echo(f"[{len(ended)}/{len(cases)}] {outcome.patient}: {outcome.in_words()}{left}", err=True)
+
+    failed = [f"{outcome.patient}: {outcome.problem}" for outcome in ended if outcome.record is None]
+    skipped = sum(outcome.skipped for outcome in ended)
+    before = f" ({skipped} of them before)" if skipped else ""
+    click.echo(f"{len(ended) - len(failed)} of {len(cases)} patients done{before}: {output / 'summary.csv'}")
+    for failure in (*problems, *failed):
         click.echo(f"Error: {failure}", err=True)
-    if failures:
+    if problems or failed:
         sys.exit(1)

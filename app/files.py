@@ -1,11 +1,28 @@
-"""Writing aside: a file is whole or absent."""
+"""Writing aside: a file, or a set of files, is whole or absent."""
 
+import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from app.errors import InputError
+
+PREFIX = ".writing-"
+
+
+@contextmanager
+def aside(folder: Path) -> Iterator[Path]:
+    """An empty folder inside `folder`, which is made if need be; removed when the block ends. Raises InputError for what the disk refuses."""
+    place = folder / f"{PREFIX}{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        place.mkdir()
+        yield place
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); wanted a folder with write permission and room on its disk") from error
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @contextmanager
@@ -14,11 +31,13 @@ def writing(path: Path) -> Iterator[Path]:
 
     Raises InputError if the folder cannot be made or written to.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".writing-", dir=path.parent) as aside:
-            unfinished = Path(aside) / path.name
-            yield unfinished
-            unfinished.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); wanted a folder with write permission and room on its disk") from error
+    with aside(path.parent) as folder:
+        unfinished = folder / path.name
+        yield unfinished
+        unfinished.replace(path)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what a killed process left aside in a folder."""
+    for left in folder.glob(f"{PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)

@@ -53,6 +53,22 @@ class Outputs:
         table = {kinds[lesions.suffix.lower()]: lesions}
         return Outputs(mask, probability, report=report, record=record, **table)
 
+    @staticmethod
+    def in_bids(stem: Path) -> "Outputs":
+        """All of them, named as BIDS derivatives; `stem` is folder and begin of the name: sub-01/ses-02/anat/sub-01_ses-02."""
+
+        def derivative(ending: str) -> Path:
+            return stem.with_name(f"{stem.name}_desc-newLesions_{ending}")
+
+        return Outputs(
+            mask=derivative("mask.nii.gz"),
+            probability=derivative("probseg.nii.gz"),
+            lesions_csv=derivative("lesions.csv"),
+            lesions_json=derivative("lesions.json"),
+            report=derivative("report.html"),
+            record=derivative("run.json"),
+        )
+
     def wanted(self) -> dict[str, Path]:
         """{field: path} of every file that is wanted; the record comes last, as it is written last."""
         paths = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

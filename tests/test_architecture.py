@@ -11,7 +11,7 @@ LAYERS = (
     {"__init__"},
     {"errors", "config", "warned"},
     {"files", "image", "model"},
-    {"phantom", "machine", "registration", "denoising", "brain", "anima", "checkpoint", "metrics", "cases", "dicom"},
+    {"phantom", "machine", "registration", "denoising", "brain", "anima", "checkpoint", "metrics", "cases", "bids", "dicom"},
     {"preprocessing", "predictor", "figures", "dicom_seg"},
     {"place", "quality"},
     {"lesions"},

@@ -1,8 +1,9 @@
+import re
 from pathlib import Path
 
 import pytest
 
-from app.cases import find_cases
+from app.cases import find_cases, read_table
 from app.errors import InputError
 
 
@@ -69,3 +70,63 @@ def test_a_missing_or_empty_folder_is_refused(tmp_path: Path) -> None:
         find_cases(tmp_path / "nowhere")
     with pytest.raises(InputError, match="no image in it"):
         find_cases(tmp_path)
+
+
+def test_earlier_results_inside_the_input_are_no_patients(tmp_path: Path) -> None:
+    _files(tmp_path, "A/time01.nii", "A/time02.nii", "results/A/new_lesions.nii.gz", "results/A/probability.nii.gz")
+    cases, problems = find_cases(tmp_path, output=tmp_path / "results")
+    assert [case.name for case in cases] == ["A"]
+    assert problems == []
+
+
+def _table(folder: Path, text: str) -> Path:
+    (folder / "pairs.csv").write_bytes(text.encode())
+    return folder / "pairs.csv"
+
+
+def test_a_table_names_pairs_relative_to_itself(tmp_path: Path) -> None:
+    """With the byte order mark and the line ends of a spreadsheet program, and a column more."""
+    table = _table(tmp_path, "\ufeffage,baseline,patient,followup\r\n41,x/one.nii.gz,P2,x/two.nii.gz\r\n35,/scans/a.mha,P1, b.mha \r\n")
+    cases, problems = read_table(table)
+    assert problems == []
+    assert [(case.name, case.baseline, case.followup) for case in cases] == [
+        ("P1", Path("/scans/a.mha"), tmp_path / "b.mha"),
+        ("P2", tmp_path / "x" / "one.nii.gz", tmp_path / "x" / "two.nii.gz"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("P1,c.nii,d.nii", "row 3: P1 once more"),
+        (",c.nii,d.nii", "row 3: patient ''; wanted letters"),
+        ("../P2,c.nii,d.nii", "row 3: patient '../P2'"),
+        ("P2,c.nii", "row 3: a scan is missing"),
+        ("P2,c.nii,", "row 3: a scan is missing"),
+    ],
+)
+def test_a_row_that_is_no_pair_is_reported_and_the_rest_is_found(row: str, message: str, tmp_path: Path) -> None:
+    cases, problems = read_table(_table(tmp_path, f"patient,baseline,followup\nP1,a.nii,b.nii\n{row}\nP3,e.nii,f.nii\n"))
+    assert [case.name for case in cases] == ["P1", "P3"]
+    assert len(problems) == 1
+    assert message in str(problems[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("patient;baseline;followup\nP1;a;b\n", "columns patient;baseline;followup; wanted patient, baseline, followup"),
+        ("patient,baseline,followup\n", "no rows"),
+        ("", "wanted patient, baseline, followup"),
+    ],
+)
+def test_a_table_that_is_none_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_table(_table(tmp_path, text))
+
+
+def test_a_table_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "latin.csv").write_bytes("patient,baseline,followup\nMüller,a,b\n".encode("latin-1"))
+    for path in (tmp_path / "latin.csv", tmp_path / "nowhere.csv"):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_table(path)

@@ -140,33 +140,6 @@ def test_altered_weights_are_refused(scans: tuple[Path, Path], weights: Path, em
     assert "SHA-256" in result.stderr
 
 
-def test_run_does_every_patient_and_reports_the_broken_one(scans: tuple[Path, Path], weights: Path, empty: Path, tmp_path: Path) -> None:
-    cohort = tmp_path / "input"
-    for name in ("013", "015"):
-        (cohort / name).mkdir(parents=True)
-        for scan in scans:
-            shutil.copy(scan, cohort / name / f"flair_{scan.name}")
-    (cohort / "015" / "flair_time02.nii.gz").write_text("not an image")
-    (cohort / "016").mkdir()
-    shutil.copy(scans[0], cohort / "016" / "flair_time01.nii.gz")
-
-    result = _run("run", "--input", cohort, "--output", empty, "--weights", weights)
-    assert result.exit_code == 1
-    assert sorted(path.name for path in (empty / "013").iterdir()) == [
-        "lesions.csv",
-        "lesions.json",
-        "new_lesions.nii.gz",
-        "probability.nii.gz",
-        "report.html",
-        "run.json",
-    ]
-    assert not (empty / "015").exists()
-    rows = {row["patient"]: row for row in csv.DictReader((empty / "summary.csv").open())}
-    assert {name: row["status"] for name, row in rows.items()} == {"013": "done", "015": "failed"}
-    assert "truncated or damaged" in rows["015"]["problem"]
-    assert "flair_time01.nii.gz: a baseline alone" in result.stderr
-
-
 def test_prepare_writes_a_picture(scans: tuple[Path, Path], weights: Path, empty: Path) -> None:
     result = _run("prepare", "-t1", scans[0], "-t2", scans[1], "-o", empty, "--weights", weights)
     assert result.exit_code == 0, result.output
