@@ -91,6 +91,7 @@ def segment(
     followup_series: str | None,
     brain_mask: Path | None,
     preprocessing: "Preprocessing",
+    register: bool,
     device: str,
     threads: int | None,
     weights: Path,
@@ -102,7 +103,7 @@ def segment(
     outputs = Outputs.named(output, probability, lesions, report, record)
     outputs.check()
     scans = _locate(baseline, baseline_series), _locate(followup, followup_series)
-    result = Segmenter.load(weights, device, threads).segment(*scans, outputs, brain_mask, preprocessing)
+    result = Segmenter.load(weights, device, threads).segment(*scans, outputs, brain_mask, preprocessing, register)
     click.echo(f"{result.in_words()}: {output}")
 
 
@@ -118,6 +119,7 @@ def prepare(
     followup_series: str | None,
     brain_mask: Path | None,
     preprocessing: "Preprocessing",
+    register: bool,
     device: str,
     threads: int | None,
     weights: Path,
@@ -131,7 +133,7 @@ def prepare(
     networks = Segmenter.load(weights, device, threads).networks
     scans = read_scans(*sources)
     mask = image.read_mask(brain_mask, grid_of=scans[1]) if brain_mask else None
-    aligned, pair = pipeline.prepare(*scans, networks, mask, preprocessing)
+    aligned, pair = pipeline.prepare(*scans, networks, mask, preprocessing, register)
     write_prepared(pair, aligned, output)
     click.echo(f"Prepared in {output}: look at {output / 'picture.png'}")
 

@@ -13,6 +13,7 @@ def scan_options(command: Any) -> Any:
     """A patient's two scans, and how they are prepared."""
     for option in (
         click.option("--preprocessing", type=click.Choice(["native", "anima", "none"]), default="native", show_default=True, help=PREPROCESSING_HELP),
+        click.option("--register", is_flag=True, help="Align the scans even if they share a grid."),
         click.option("--brain-mask", type=click.Path(path_type=Path), help="Brain mask on the later scan's grid, instead of ours."),
         click.option("--followup-series", metavar="NUMBER", help="Its series in the later DICOM folder, if several could be the FLAIR."),
         click.option("--baseline-series", metavar="NUMBER", help="Its series in the earlier DICOM folder, if several could be the FLAIR."),

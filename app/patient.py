@@ -38,11 +38,16 @@ class Segmenter:
         return Segmenter(networks, record.weights_sha256(weights), used)
 
     def task(
-        self, baseline: "Path | Series", followup: "Path | Series", brain_mask: Path | None = None, preprocessing: Preprocessing = "native"
+        self,
+        baseline: "Path | Series",
+        followup: "Path | Series",
+        brain_mask: Path | None = None,
+        preprocessing: Preprocessing = "native",
+        register: bool = False,
     ) -> Task:
         """What decides the result for these files. Raises InputError if one cannot be read."""
         inputs = {"baseline": locate(baseline), "followup": locate(followup)} | ({"brain_mask": brain_mask} if brain_mask else {})
-        settings = {"preprocessing": preprocessing, **dataclasses.asdict(self.networks.predictor.config)}
+        settings = {"preprocessing": preprocessing, "register": register, **dataclasses.asdict(self.networks.predictor.config)}
         return record.task(inputs, self.weights, settings)
 
     def segment(
@@ -52,6 +57,7 @@ class Segmenter:
         outputs: Outputs,
         brain_mask: Path | None = None,
         preprocessing: Preprocessing = "native",
+        register: bool = False,
     ) -> Result:
         """Find the new lesions and write what `outputs` wants; the record is written last, so that it marks a whole set. Raises InputError."""
         started = time.perf_counter()
@@ -61,14 +67,14 @@ class Segmenter:
             scans = read_scans(baseline, followup)
             mask = image.read_mask(brain_mask, grid_of=scans[1]) if brain_mask else None
             was_read = time.perf_counter()
-            result = pipeline.segment(*scans, self.networks, mask, preprocessing)
+            result = pipeline.segment(*scans, self.networks, mask, preprocessing, register)
         result = dataclasses.replace(result, warnings=tuple(warnings))  # those of reading, too
         was_segmented = time.perf_counter()
         outputs.write(result, followup)
         seconds = {"read": was_read - started, **result.seconds, "write": time.perf_counter() - was_segmented}
         if outputs.record is not None:
             done = Record(
-                task=self.task(baseline, followup, brain_mask, preprocessing),
+                task=self.task(baseline, followup, brain_mask, preprocessing, register),
                 versions=record.versions(),
                 device=self.networks.predictor.device.type,
                 threads=self.threads,

@@ -64,17 +64,23 @@ class Networks:
 
 
 def segment(
-    baseline: sitk.Image, followup: sitk.Image, networks: Networks, brain_mask: sitk.Image | None = None, preprocessing_by: Preprocessing = "native"
+    baseline: sitk.Image,
+    followup: sitk.Image,
+    networks: Networks,
+    brain_mask: sitk.Image | None = None,
+    preprocessing_by: Preprocessing = "native",
+    register: bool = False,
 ) -> Result:
     """Find the lesions of `followup` that `baseline` does not show.
 
     A `brain_mask` on the follow-up's grid is used instead of ours. Instead of our own steps, Anima's programs may correct the bias field and find
-    the brain ("anima"), or the scans come without skull and bias field ("none"). Raises InputError for scans that cannot be used together.
+    the brain ("anima"), or the scans come without skull and bias field ("none"). Scans that share a grid are aligned only
+    if `register` says so. Raises InputError for scans that cannot be used together.
     """
     config = networks.predictor.config
     clock = Clock()
     with warned() as warnings:
-        aligned, pair = prepare(baseline, followup, networks, brain_mask, preprocessing_by, clock)
+        aligned, pair = prepare(baseline, followup, networks, brain_mask, preprocessing_by, register, clock)
 
         probability = _to_followup(networks.predictor(pair.channels(), pair.brain), pair, followup, aligned)
         clock.lap("predict")
@@ -96,6 +102,7 @@ def prepare(
     networks: Networks,
     brain_mask: sitk.Image | None = None,
     preprocessing_by: Preprocessing = "native",
+    register: bool = False,
     clock: "Clock | None" = None,
 ) -> tuple[Aligned, Pair]:
     """The part of `segment` before the network: brains, alignment, and both scans as the network sees them."""
@@ -105,14 +112,14 @@ def prepare(
         raise InputError(f"a brain mask with preprocessing {preprocessing_by}: it finds its own brain; wanted one of the two")
     if preprocessing_by == "anima":
         installed = anima.find()
-        aligned = registration.align(baseline, followup)
+        aligned = registration.align(baseline, followup, register=register)
         clock.lap("align")
         corrected = anima.prepare(*preprocessing.to_working_grid(baseline, followup, aligned, config), installed)
         pair = preprocessing.scale(corrected.baseline, corrected.followup, image.array(corrected.brain) > 0)
         clock.lap("anima")
         return aligned, pair
     if preprocessing_by == "none":
-        aligned = registration.align(baseline, followup)
+        aligned = registration.align(baseline, followup, register=register)
         scans = preprocessing.to_working_grid(baseline, followup, aligned, config)
         pair = preprocessing.scale(*scans, preprocessing.nonzero_brain(*scans))
         clock.lap("align")
@@ -120,7 +127,7 @@ def prepare(
 
     brains = networks.brain(baseline), networks.brain(followup) if brain_mask is None else brain_mask
     clock.lap("brain")
-    aligned = registration.align(baseline, followup, brains)
+    aligned = registration.align(baseline, followup, brains, register)
     scans = preprocessing.to_working_grid(baseline, followup, aligned, config)
 
     def on_grid(mask: sitk.Image, to_scan: sitk.Transform) -> Mask:

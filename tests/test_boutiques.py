@@ -60,7 +60,7 @@ def test_the_challenge_s_two_files_give_the_challenge_s_command(tmp_path: Path) 
 def test_every_input_reaches_its_option(tmp_path: Path) -> None:
     values = {
         **{"baseline": "a.nii.gz", "followup": "b.nii.gz", "output": "m.nii.gz", "probability": "p.nii.gz", "lesions": "l.csv", "report": "r.html"},
-        **{"record": "r.json", "brain_mask": "brain.nii.gz", "preprocessing": "native", "threads": 2},
+        **{"record": "r.json", "brain_mask": "brain.nii.gz", "preprocessing": "native", "register": True, "threads": 2},
     }
     assert set(values) == {one["id"] for one in _descriptor()["inputs"]}
     (tmp_path / "inputs.json").write_text(json.dumps(values))

@@ -22,7 +22,12 @@ from tests.conftest import COARSE, REPOSITORY
 SCHEMA = json.loads((REPOSITORY / "app" / "schemas" / "run.schema.json").read_text())
 DIGEST = "0" * 64
 DONE = Record(
-    task=Task("0.1.0", {"brain.pt": DIGEST, "fold1.pt": DIGEST}, {"preprocessing": "none", "network": {}, "preprocess": {}, "predict": {}}, {}),
+    task=Task(
+        "0.1.0",
+        {"brain.pt": DIGEST, "fold1.pt": DIGEST},
+        {"preprocessing": "none", "register": False, "network": {}, "preprocess": {}, "predict": {}},
+        {},
+    ),
     versions={"python": "3.11.0", "torch": "2.13.0", "SimpleITK": "2.5.7", "numpy": "2.4.6"},
     device="cpu",
     threads=2,
@@ -51,7 +56,7 @@ def test_a_segmented_patient_is_recorded_as_the_schema_says(scans: tuple[Path, P
     assert document["inputs"] == {
         name: hashlib.sha256(scan.read_bytes()).hexdigest() for name, scan in zip(("baseline", "followup"), scans, strict=True)
     }
-    assert document["settings"] == {"preprocessing": "native", **dataclasses.asdict(COARSE)}
+    assert document["settings"] == {"preprocessing": "native", "register": False, **dataclasses.asdict(COARSE)}
     assert (document["device"], document["threads"]) == ("cpu", 1)
     assert list(document["seconds"]) == ["read", *result.seconds, "write"]
     assert document["result"] == {"new_lesions": len(result.lesions), "volume_ml": round(result.volume_ml, 3)}

@@ -37,6 +37,15 @@ def _errors_mm(aligned: registration.Aligned, motion: sitk.Transform) -> list[fl
     return [float(np.linalg.norm(np.subtract(motion.TransformPoint(point), there))) for point, there in zip(_points(), found, strict=True)]
 
 
+def _apart_mm(one: registration.Aligned, other: registration.Aligned) -> float:
+    """The greatest distance between where two alignments put the points of the brain."""
+    there = [
+        [aligned.to_followup.TransformPoint(aligned.to_baseline.GetInverse().TransformPoint(point)) for point in _points()]
+        for aligned in (one, other)
+    ]
+    return float(np.linalg.norm(np.subtract(*there), axis=1).max())
+
+
 @pytest.fixture(scope="module")
 def small_motion() -> sitk.Transform:
     return sitk.Euler3DTransform((0, 0, 0), 0.08, -0.05, 0.1, (6, -4, 8))
@@ -78,6 +87,40 @@ def test_swapped_scans_give_the_inverse(patient: Patient, moved: sitk.Image, for
         assert np.linalg.norm(np.subtract(back, point)) < 0.1
 
 
+@pytest.mark.parametrize("axes", ["RAS", "PIR", "LSA", "RPS"])  # the last two are mirrored: their directions have determinant -1
+def test_how_the_voxels_are_stored_does_not_matter(patient: Patient, moved: sitk.Image, forward: registration.Aligned, axes: str) -> None:
+    """The same voxels at the same places, in another order: the same motion to 0.1 mm (coarse grids start at another corner)."""
+    stored = sitk.DICOMOrient(moved, axes)
+    assert stored.GetDirection() != moved.GetDirection()
+    assert _apart_mm(registration.align(patient.followup, stored), forward) < 0.1
+
+
+def test_negative_values_do_not_matter(patient: Patient, moved: sitk.Image, forward: registration.Aligned) -> None:
+    """Standardised intensities: mean 0, spread 1."""
+    assert _apart_mm(registration.align(patient.followup, sitk.Cast(sitk.Normalize(moved), sitk.sitkFloat32)), forward) < 0.02
+
+
+@pytest.mark.parametrize("spacing_mm", [(3.0, 3.0, 6.0), (1.0, 4.0, 4.0), (2.5, 2.5, 0.5)], ids=str)
+def test_thick_and_thin_slices(patient: Patient, small_motion: sitk.Transform, spacing_mm: tuple[float, float, float]) -> None:
+    """6 mm, sagittal 4 mm and 0.5 mm: a sixth of the head's own voxel of 3 mm."""
+    moved = _moved(patient.followup, small_motion, spacing_mm)
+    assert max(_errors_mm(registration.align(patient.followup, moved), small_motion)) < 0.5
+
+
+@pytest.mark.slow
+def test_a_huge_scan(patient: Patient, small_motion: sitk.Transform) -> None:
+    """440 x 550 x 400 voxels of 0.4 x 0.4 x 0.5 mm."""
+    moved = _moved(patient.followup, small_motion, (0.4, 0.4, 0.5))
+    assert max(_errors_mm(registration.align(patient.followup, moved), small_motion)) < 0.5
+
+
+def test_a_stripped_scan_and_a_whole_head(patient: Patient, small_motion: sitk.Transform) -> None:
+    """Without masks of the brains: what one scan shows and the other does not tells nothing."""
+    stripped = sitk.Mask(patient.followup, patient.brain)
+    aligned = registration.align(patient.followup, _moved(stripped, small_motion, (3.0, 3.0, 4.0)))
+    assert max(_errors_mm(aligned, small_motion)) < 0.7
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_20_degrees_and_40_mm_are_found(patient: Patient, axis: int) -> None:
@@ -109,6 +152,18 @@ def test_one_grid_passes_untouched(patient: Patient) -> None:
     assert aligned.similarity_after == aligned.similarity_before > 1.25
 
 
+def test_one_grid_is_aligned_if_told_to(patient: Patient, small_motion: sitk.Transform) -> None:
+    """A moved head resampled onto the grid of the other, brains given: it is found, but only if told to look."""
+    scan, grid = patient.followup, patient.followup
+    moved = sitk.Resample(scan, grid, small_motion.GetInverse(), sitk.sitkBSpline, 0.0)
+    brains = patient.brain, sitk.Resample(patient.brain, grid, small_motion.GetInverse(), sitk.sitkNearestNeighbor)
+    untouched = registration.align(scan, moved, brains)
+    assert untouched.to_followup.TransformPoint((1.0, 2.0, 3.0)) == (1.0, 2.0, 3.0)
+    aligned = registration.align(scan, moved, brains, register=True)
+    assert max(_errors_mm(aligned, small_motion)) < 0.5
+    assert aligned.similarity_before == untouched.similarity_before == untouched.similarity_after < aligned.similarity_after
+
+
 def test_unlike_scans_on_one_grid_are_warned_about(patient: Patient, caplog: pytest.LogCaptureFixture) -> None:
     """A head and its mirror image, upside down, share nothing but the grid."""
     values = image.array(patient.followup)
@@ -122,6 +177,16 @@ def test_scans_without_common_head_are_refused(patient: Patient) -> None:
     crumb = sitk.GetImageFromArray(np.random.default_rng(0).random((5, 6, 7)).astype(np.float32))
     with pytest.raises(InputError, match="baseline and follow-up: no head in common"):
         registration.align(patient.followup, crumb)
+
+
+@pytest.mark.parametrize("size", [(2, 2, 2), (3, 40, 5)])
+def test_tiny_scans(size: tuple[int, int, int]) -> None:
+    """On one grid they pass; on two there is not enough to align by."""
+    scans = [sitk.GetImageFromArray(np.random.default_rng(seed).random(size[::-1]).astype(np.float32)) for seed in (0, 1)]
+    assert registration.align(*scans).angle_degrees == 0
+    scans[1].SetOrigin((0.5, 0, 0))
+    with pytest.raises(InputError, match="baseline and follow-up: no head in common"):
+        registration.align(*scans)
 
 
 def test_similarity_by_hand() -> None:
