@@ -43,7 +43,7 @@ class LesionConfig:
     contrast_median: float = 2.6
     edge_mm: Range = (0.5, 0.9)
     visible_z: float = 0.5  # a voxel is labelled where the clean change exceeds this,
-    shown_z: float = 0.4  # and the acquired scans' change stands out from its surroundings by this,
+    shown_z: float = 0.6  # and the acquired scans' change stands out from its surroundings by this,
     shown_voxels: float = 7.0  # in more than so many of the 27 voxels about it
 
 
@@ -53,7 +53,7 @@ class AcquisitionConfig:
 
     rotation_deg: float = 0.5  # leftover misalignment, standard deviations
     shift_mm: float = 0.35
-    elastic_mm: float = 0.3
+    elastic_mm: Range = (0.1, 0.9)  # standard deviation; scanners bend a head differently, at its base most
     bias: float = 0.08  # standard deviation of the log field
     blur_mm: float = 0.5  # upper bound
     thick: float = 0.7  # chance of thick slices
@@ -77,6 +77,7 @@ class DistractorConfig:
     flow: float = 0.35  # bright blobs in CSF
     vessel: float = 0.25  # thin bright lines near the surface and the base
     ventricle: float = 0.35  # bright lining of the ventricles
+    flare: float = 0.4  # faint soft blobs near the surface, where lesions are rare: what susceptibility and flow leave
 
 
 @dataclass(frozen=True)

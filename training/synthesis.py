@@ -88,8 +88,7 @@ def make_sample(source: Source, shapes: Shapes, config: SynthesisConfig, rng: to
     baseline, followup, change = _add_lesions(window, shapes, config, changing, rng)
 
     scans = [_add_distractors(scan, window, config.distractors, rng) for scan in (baseline, followup)]
-    moved = integer(rng, 2)  # only the difference between the two positions matters
-    scans[moved] = _misalign(scans[moved], config.acquisition, rng)
+    scans[0] = _misalign(scans[0], config.acquisition, rng)  # the baseline alone: the truth stays where the follow-up shows it
     tone = [_middle(scan, window.depth_mm) for scan in scans]
     scans = [_acquire(scan, config.acquisition, rng) for scan in scans]
     scans = _lower_quality(scans, config, rng)
@@ -438,16 +437,20 @@ def _add_distractors(z: Tensor, window: _Window, config: DistractorConfig, rng: 
     if happens(config.rim):
         z = z + uniform(rng, 0.5, 3.0) * region() * torch.exp(-((window.depth_mm / uniform(rng, 1.5, 3.5)) ** 2))
     if happens(config.edge):
-        surface = torch.exp(-((window.depth_mm / 2.5) ** 2))
+        surface = torch.exp(-((window.depth_mm / uniform(rng, 2, 5)) ** 2))
         for _ in range(1 + integer(rng, 4)):
             z = z + uniform(rng, 1.5, 6.0) * _ball(side, uniform(rng, 1.5, 4), rng, surface) * surface.sqrt()
     if happens(config.ventricle):
         near = blur((original < -2.2).float() * (window.depth_mm > 15), 1.5)
         z = z + uniform(rng, 0.4, 2.5) * region() * 4 * near * (1 - near)
     if happens(config.flow):
-        fluid = torch.sigmoid(3 * (-1.8 - original))
+        fluid = torch.sigmoid(3 * (uniform(rng, -1.8, -0.8) - original))  # pure, or mixed with tissue in a voxel
         for _ in range(1 + integer(rng, 3)):
             z = z + uniform(rng, 1.5, 6.0) * _ball(side, uniform(rng, 2, 7), rng, fluid) * fluid
+    if happens(config.flare):
+        unlikely = torch.exp(-window.place / 30) * ((window.depth_mm > 0) & (window.depth_mm < 16))
+        for _ in range(1 + integer(rng, 3)):
+            z = z + uniform(rng, 0.6, 2.2) * _ball(side, uniform(rng, 2.5, 8), rng, unlikely)
     if happens(config.vessel):
         z = z + _vessels(window, rng)
     return z
@@ -495,7 +498,7 @@ def _misalign(z: Tensor, config: AcquisitionConfig, rng: torch.Generator) -> Ten
     shift = torch.tensor([normal(rng, config.shift_mm) for _ in range(3)], device=z.device)
     line = torch.arange(side, device=z.device) - (side - 1) / 2
     rigid = line[:, None, None, None] * matrix[:, 0] + line[:, None, None] * matrix[:, 1] + line[:, None] * matrix[:, 2]
-    bend = _smooth_field(6, side, config.elastic_mm, rng, channels=3)
+    bend = _smooth_field(6, side, uniform(rng, *config.elastic_mm), rng, channels=3)
     return _sample([z], rigid + bend.movedim(0, -1) + shift + (side - 1) / 2)[0]
 
 

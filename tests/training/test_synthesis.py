@@ -17,8 +17,8 @@ QUIET = SynthesisConfig(
     iqda="none",
     low=0.0,
     lesions=LesionConfig(lesion_free=0.0, new=(4.0,), old=(0.0,), resolving=0.0, enlarging=0.0, shrinking=0.0, erased=0.0),
-    acquisition=AcquisitionConfig(0, 0, 0, 0, 0.0, 0.0, (2, 2), (1e-3, 1e-3), 0.0, 0.0, 0.0),
-    distractors=DistractorConfig(0, 0.0, (8, 8), 0, 0, 0, 0, 0, 0),
+    acquisition=AcquisitionConfig(0, 0, (0, 0), 0, 0.0, 0.0, (2, 2), (1e-3, 1e-3), 0.0, 0.0, 0.0),
+    distractors=DistractorConfig(0, 0.0, (8, 8), 0, 0, 0, 0, 0, 0, 0),
 )
 
 
