@@ -120,10 +120,14 @@ class Series:
         return self.headers[0].SOPClassUID in (MRImageStorage, *MULTI_FRAME)
 
     @property
+    def is_scan(self) -> bool:
+        """Whether it is of MR, and neither computed from other images nor made to plan them."""
+        return self.is_mr and not NOT_SCAN.intersection(self.headers[0].get("ImageType") or ())
+
+    @property
     def is_flair(self) -> bool:
-        """Whether it is a scan that calls itself a FLAIR: no localizer, nothing computed, not T1-weighted."""
-        kind = {str(value) for value in self.headers[0].get("ImageType") or ()}
-        return self.is_mr and bool(FLAIR.search(self.description)) and not NOT_FLAIR.search(self.description) and not kind & NOT_SCAN
+        """Whether it is a scan that calls itself a FLAIR: no localizer, not T1-weighted."""
+        return self.is_scan and bool(FLAIR.search(self.description)) and not NOT_FLAIR.search(self.description)
 
     @cached_property
     def slices(self) -> list[Slice]:
@@ -195,11 +199,13 @@ def find(path: Path, number: str | None = None) -> Series:
     listed = "".join(f"\n  {series}" for series in found)
     if number is not None:
         named = [series for series in found if number in (series.number, series.uid)]
-        if len(named) != 1:
-            raise InputError(f"{path}: {len(named) or 'no'} series with the number {number}; wanted one of:{listed}")
+        if len(named) > 1:
+            raise InputError(f"{path}: {len(named)} series with the number {number}; wanted a folder of one visit, or the Series Instance UID")
+        if not named:
+            raise InputError(f"{path}: no series with the number {number}; wanted one of:{listed}")
         return named[0]
     flairs = [series for series in found if series.is_flair]
-    if not flairs and len(found) == 1 and found[0].is_mr and not found[0].description:
+    if not flairs and len(found) == 1 and found[0].is_scan and not found[0].description:
         flairs = found
     if len(flairs) > 1:
         flairs = [series for series in flairs if _makes_a_volume(series)] or flairs
@@ -213,8 +219,8 @@ def _all_series(path: Path) -> list[Series]:
     series: dict[str, Series] = {}
     known: set[str] = set()
     strangers = 0
-    for file in _files(path):
-        header = _header(file, path)
+    for place, file in enumerate(_files(path), start=1):
+        header = _header(file, f"{path}: file {place} of it, by name,")
         if header is None:
             strangers += 1
             continue
@@ -241,13 +247,16 @@ def _files(path: Path) -> Iterator[Path]:
             yield file
 
 
-def _header(file: Path, given: Path) -> Dataset | None:
-    """What tells the file's series; None for another kind of file, or an index of files (DICOMDIR). Raises InputError for a damaged one."""
+def _header(file: Path, wrong: str) -> Dataset | None:
+    """What tells the file's series; None for another kind of file, or an index of files (DICOMDIR).
+
+    Raises InputError, which begins with `wrong`, for a damaged one.
+    """
     try:
         with file.open("rb") as opened:
             start = opened.read(132)
         if not start:
-            raise InputError(f"{given}: an empty file in it; wanted whole files: copy them again")
+            raise InputError(f"{wrong} is empty; wanted whole files: copy them again")
         # files of before 1993 start with their first element, of group 2 or 8
         if start[128:] != b"DICM" and start[:2] not in (b"\x02\x00", b"\x08\x00"):
             return None
@@ -257,7 +266,7 @@ def _header(file: Path, given: Path) -> Dataset | None:
         if not all(header.get(keyword) for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")):
             raise EOFError
     except _DAMAGE as error:
-        raise InputError(f"{given}: a DICOM file in it is damaged or may not be read; wanted whole files: copy them again") from error
+        raise InputError(f"{wrong} is damaged or may not be read; wanted whole files: copy them again") from error
     return header
 
 

@@ -128,6 +128,16 @@ def _pack(source: Path, target: Path, syntax: pydicom.uid.UID) -> None:
     assert writer.Write()
 
 
+@pytest.mark.parametrize("write", [write_series, lambda scan, folder, slope: write_enhanced(scan, folder / "IM", slope=slope)])
+@pytest.mark.parametrize("study", [1, 2])
+def test_a_real_oblique_flair_lies_where_its_nifti_file_does(study: int, write: Callable[..., object], open_data: Path, tmp_path: Path) -> None:
+    """Integers of a 30,000th of the brightest voxel."""
+    scan = image.read(open_data / "open_ms_data" / "longitudinal" / "raw" / "patient01" / f"study{study}_FLAIR.nii.gz")
+    slope = float(image.array(scan).max()) / 30000
+    write(scan, tmp_path, slope=slope)
+    _assert_same_scan(dicom.find(tmp_path).read(), scan, rounding=0.51 * slope)
+
+
 # ---- the right one
 
 
@@ -193,16 +203,21 @@ def test_a_folder_without_a_flair_lists_what_there_is(scan: sitk.Image, tmp_path
 
 
 def test_a_lone_series_that_lost_its_description_is_taken_with_a_warning(scan: sitk.Image, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write_series(scan, tmp_path, description="")
+    """Unless it was computed."""
+    files = write_series(scan, tmp_path, description="")
     dicom.find(tmp_path).read()
     assert "has no description; taken as a FLAIR" in caplog.text
+    _every(files, ImageType=["DERIVED", "SECONDARY"])
+    with pytest.raises(InputError, match=r"no series could be the FLAIR; wanted the number of one of:\n  series 5: no description, MR"):
+        dicom.find(tmp_path)
 
 
 def test_one_number_for_two_visits_is_refused(scan: sitk.Image, tmp_path: Path) -> None:
     write_series(scan, tmp_path / "2023", number=5)
     write_series(scan, tmp_path / "2024", number=5)
-    with pytest.raises(InputError, match="2 series with the number 5"):
+    with pytest.raises(InputError, match="2 series with the number 5; wanted a folder of one visit"):
         dicom.find(tmp_path, "5")
+    assert dicom.find(tmp_path, dicom.find(tmp_path / "2024").uid).folder == tmp_path
 
 
 def test_images_that_are_there_twice_are_taken_once_with_a_warning(scan: sitk.Image, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -213,8 +228,8 @@ def test_images_that_are_there_twice_are_taken_once_with_a_warning(scan: sitk.Im
 
 
 def test_a_description_cannot_write_to_the_terminal(scan: sitk.Image, tmp_path: Path) -> None:
-    write_series(scan, tmp_path, description="flair\x1b[2J")
-    assert str(dicom.find(tmp_path)) == "series 5: flair[2J, MR, 20x24x10"
+    write_series(scan, tmp_path, description="flair\x07\x9b2J")
+    assert str(dicom.find(tmp_path)) == "series 5: flair2J, MR, 20x24x10"
 
 
 def test_names_of_files_do_not_matter(scan: sitk.Image, tmp_path: Path) -> None:
@@ -271,8 +286,8 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "empty_folder": (lambda files, _: [file.unlink() for file in files], "no DICOM image in it"),
     "other_files": (lambda files, _: [file.write_text("not an image") for file in files], "no DICOM image in it"),
     "dicomdir_alone": (_dicomdir_alone, "no DICOM image in it"),
-    "zero_bytes": (lambda files, _: files[9].write_bytes(b""), "an empty file in it"),
-    "cut_in_the_header": (lambda files, _: files[3].write_bytes(files[3].read_bytes()[:300]), "damaged"),
+    "zero_bytes": (lambda files, _: sorted(files)[9].write_bytes(b""), "file 10 of it, by name, is empty"),
+    "cut_in_the_header": (lambda files, _: sorted(files)[3].write_bytes(files[3].read_bytes()[:300]), "file 4 of it, by name, is damaged"),
     "cut_in_the_pixels": (lambda files, _: files[3].write_bytes(files[3].read_bytes()[:-100]), "the pixels of a slice are missing, cut off"),
     "no_pixels": (lambda files, _: edit(files[3], PixelData=None), "the pixels of a slice are missing"),
     "one_slice": (lambda files, _: [file.unlink() for file in files[1:]], "one slice"),
