@@ -1,7 +1,9 @@
 """The descriptor for Boutiques platforms (VIP): valid, and in step with the command it describes."""
 
 import json
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import click
 import pytest
 
-from app import __version__, cli
+from app import __version__, cli, image
 from tests.conftest import REPOSITORY
 
 DESCRIPTOR = REPOSITORY / "boutiques.json"
@@ -55,6 +57,42 @@ def test_the_challenge_s_two_files_give_the_challenge_s_command(tmp_path: Path) 
     command = _command(_bosh("exec", "simulate", str(DESCRIPTOR), "-i", str(tmp_path / "inputs.json")))
     wanted = "python -m app segment -t1 flair_time01.nii.gz -t2 flair_time02.nii.gz -o output_segmentation.nii.gz"
     assert command == wanted.split()
+
+
+def _launch(folder: Path) -> "subprocess.CompletedProcess[str]":
+    """`bosh exec launch` of the challenge's two files in a working directory, without a container: this Python stands for the image's."""
+    (folder / "inputs.json").write_text(json.dumps({"baseline": "flair_time01.nii.gz", "followup": "flair_time02.nii.gz"}))
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
+    command = [
+        str(Path(sys.executable).with_name("bosh")),
+        "exec",
+        "launch",
+        "--no-container",
+        "--skip-data-collection",
+        str(DESCRIPTOR),
+        "inputs.json",
+    ]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
+
+
+@pytest.mark.slow
+def test_a_launch_on_what_is_no_scan_ends_with_the_described_code(tmp_path: Path) -> None:
+    for time in (1, 2):
+        (tmp_path / f"flair_time0{time}.nii.gz").write_text("not an image")
+    launched = _launch(tmp_path)
+    assert launched.returncode == 1
+    assert "flair_time01.nii.gz: truncated or damaged" in launched.stdout
+    assert _descriptor()["error-codes"][0]["description"] in launched.stdout
+    assert not (tmp_path / "output_segmentation.nii.gz").exists()
+
+
+@pytest.mark.slow
+def test_a_launch_writes_the_mask_beside_the_scans(scans: tuple[Path, Path], tmp_path: Path) -> None:
+    for scan in scans:
+        shutil.copy(scan, tmp_path / f"flair_{scan.name}")
+    launched = _launch(tmp_path)
+    assert launched.returncode == 0, launched.stdout
+    assert image.same_grid(image.read_mask(tmp_path / "output_segmentation.nii.gz"), image.read(scans[1]))
 
 
 def test_every_input_reaches_its_option(tmp_path: Path) -> None:
