@@ -3,7 +3,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 export MSNL_DATA ?= ../shared/data
 
-.PHONY: setup demo test test-all check image clean
+.PHONY: setup demo test test-all check niivue image clean
 
 setup: $(VENV)/installed
 
@@ -26,6 +26,9 @@ check: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+
+niivue:  # the report's viewer, again from npm
+	app/page/refresh_niivue.sh
 
 image:
 	docker build --tag ms-new-lesions:0.1.0 .

@@ -64,8 +64,10 @@ class Anatomy:
         fluid = (pair.baseline + pair.followup < 2 * FLUID) & pair.brain
         self.ventricles = find_ventricles(fluid, grid, self.frame)
         self.knows_ventricles = np.count_nonzero(self.ventricles) * image.voxel_mm3(grid) / 1000 >= MINIMUM_VENTRICLES_ML
-        rims = ndimage.binary_dilation(self.ventricles, iterations=2)  # are no sulci
-        self.over_cortex: Mask = ~pair.brain | (fluid & ~rims)
+        rims = ndimage.binary_dilation(self.ventricles, iterations=2)
+        outside, _ = ndimage.label(~pair.brain | (fluid & ~rims))
+        # what hangs together with the outside; a dark speck or a corner of a ventricle does not
+        self.over_cortex: Mask = np.isin(outside, np.unique(outside[~pair.brain]))
 
     def place(self, points: Points) -> Place:
         """Where the lesion lies whose voxels have these centres, (n, 3) mm LPS."""
