@@ -67,7 +67,7 @@ def _on_workers(client: "Client", todo: Sequence[Case], work: Work) -> Generator
         for number, case in enumerate(todo)
     }
     with client:
-        for future in distributed.as_completed(waiting):
+        for future in distributed.as_completed(waiting, loop=client.loop):
             if future.cancelled():
                 raise InputError("the Dask scheduler is gone; wanted it until the end (start again: finished patients are skipped)")
             case = waiting[future]
@@ -91,5 +91,9 @@ def _segment(case: Case, work: Work) -> Outcome:
     with _loading:
         if work not in _segmenters:
             _segmenters.clear()
-            _segmenters[work] = Segmenter.load(work.weights, work.device, work.threads)
-    return cohort.segment(case, work.output, _segmenters[work])
+            try:
+                _segmenters[work] = Segmenter.load(work.weights, work.device, work.threads)
+            except InputError as error:
+                return Outcome(case.name, None, f"{error} (on the worker)")
+        segmenter = _segmenters[work]
+    return cohort.segment(case, work.output, segmenter)

@@ -125,8 +125,8 @@ def in_threads(todo: Sequence[Case], output: Path, segmenter: Segmenter, jobs: i
 
     clear_leftovers(output)
     pool = futures.ThreadPoolExecutor(jobs)
-    waiting = {pool.submit(work, case): case for case in todo}
     try:
+        waiting = {pool.submit(work, case): case for case in todo}
         for future in futures.as_completed(waiting):
             yield outcome_of(waiting[future], future)
     finally:
