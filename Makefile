@@ -3,7 +3,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 export MSNL_DATA ?= ../shared/data
 
-.PHONY: setup demo test test-all check niivue image clean
+.PHONY: setup demo test test-all check niivue image image-test sbom clean
 
 setup: $(VENV)/installed
 
@@ -26,12 +26,27 @@ check: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/hadolint Dockerfile
 
 niivue:  # the report's viewer, again from npm
 	app/page/refresh_niivue.sh
 
 image:
-	docker build --tag ms-new-lesions:0.1.0 .
+	docker build --tag ms-new-lesions:0.1.0 --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude '*') .
+
+# With Docker, or without as root on Debian; installs what it needs. Where no container can be run it fails.
+image-test: setup
+	tests/container/build.sh
+	$(PYTHON) -m pytest -m "container and not slow"
+
+# The software bill of materials of requirements.txt, CycloneDX. Its environment holds that and nothing else.
+sbom: setup
+	$(PYTHON) -m pip install --quiet --group sbom
+	rm -rf .runtime
+	python3 -m venv --without-pip .runtime
+	$(PYTHON) -m pip --python .runtime install --quiet --requirement requirements.txt
+	$(VENV)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible --output-file sbom.json .runtime
+	rm -rf .runtime
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) .runtime demo

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Builds the real Dockerfile as localhost/ms-new-lesions:test: with Docker where its daemon answers, else, as root on Debian, with buildah.
+# Buildah is for machines that reach Debian's packages and PyPI but no container registry: a small Debian stands in for the base image.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+image=localhost/ms-new-lesions:test
+standin=localhost/ms-new-lesions-base:bookworm
+options=(--tag "$image" --build-arg "COMMIT=$(git describe --always --dirty --abbrev=40 --exclude '*')")
+
+if docker info >/dev/null 2>&1; then
+    docker build "${options[@]}" ${BASE_IMAGE:+--build-arg "BASE_IMAGE=$BASE_IMAGE"} .
+    exit
+fi
+
+export CONTAINERS_CONF=$PWD/tests/container/containers.conf
+tools=(buildah podman runc mmdebstrap)
+if ! command -v "${tools[@]}" >/dev/null; then
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "no Docker daemon; wanted one, or ${tools[*]}, which this script installs as root on Debian" >&2
+        exit 1
+    fi
+    apt-get update
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install --yes --no-install-recommends "${tools[@]}"
+fi
+
+# This machine's way to PyPI: its certificates, and a folder of wheels if pip is set to look in one.
+wheels=${PIP_FIND_LINKS:-$(python3 -m pip config get global.find-links 2>/dev/null || true)}
+if ! podman image exists "$standin"; then
+    settings=$(mktemp)
+    printf '[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n' >"$settings"
+    [ ! -d "$wheels" ] || echo "find-links = $wheels" >>"$settings"
+    # the apt setting is that of Docker's own Debian and Ubuntu images
+    # shellcheck disable=SC2016 # mmdebstrap fills in "$1"
+    mmdebstrap --variant=minbase --include=ca-certificates \
+        --customize-hook='upload /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt' \
+        --customize-hook="upload $settings /etc/pip.conf" \
+        --customize-hook='chmod 644 "$1/etc/pip.conf"' \
+        --customize-hook='echo "Dir::Cache::pkgcache \"\"; Dir::Cache::srcpkgcache \"\";" >"$1/etc/apt/apt.conf.d/docker-clean"' \
+        bookworm - | podman import --quiet - "$standin"
+    rm "$settings"
+fi
+[ ! -d "$wheels" ] || options+=(--volume "$wheels:$wheels:ro")
+buildah build --format docker --layers --network host --build-arg "BASE_IMAGE=$standin" "${options[@]}" .
