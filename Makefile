@@ -37,7 +37,7 @@ image:
 # With Docker, or without as root on Debian; installs what it needs. Where no container can be run it fails.
 image-test: setup
 	tests/container/build.sh
-	$(PYTHON) -m pytest -m "container and not slow"
+	$(PYTHON) -m pytest -m "container and not slow" tests/test_container.py
 
 # The software bill of materials of requirements.txt, CycloneDX. Its environment holds that and nothing else.
 sbom: setup
