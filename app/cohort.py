@@ -80,7 +80,7 @@ def segment(case: Case, output: Path, segmenter: Segmenter) -> Outcome:
         return Outcome(case.name, record.read(wanted["record"]))
     except InputError as error:
         _remove(outputs)
-        problem = str(error)
+        problem = str(error).splitlines()[0]
         for name, word in words.items():
             problem = problem.replace(name, word)
         return Outcome(case.name, None, problem)

@@ -117,6 +117,7 @@ class Series:
 
     @property
     def is_mr(self) -> bool:
+        """Whether it is of a kind of MR image that can be read."""
         return self.headers[0].SOPClassUID in (MRImageStorage, *MULTI_FRAME)
 
     @property
@@ -202,7 +203,7 @@ def find(path: Path, number: str | None = None) -> Series:
         if len(named) > 1:
             raise InputError(f"{path}: {len(named)} series with the number {number}; wanted a folder of one visit, or the Series Instance UID")
         if not named:
-            raise InputError(f"{path}: no series with the number {number}; wanted one of:{listed}")
+            raise InputError(f"{path}: no series with the number {number}; wanted one that is there{listed}")
         return named[0]
     flairs = [series for series in found if series.is_flair]
     if not flairs and len(found) == 1 and found[0].is_scan and not found[0].description:
@@ -210,7 +211,7 @@ def find(path: Path, number: str | None = None) -> Series:
     if len(flairs) > 1:
         flairs = [series for series in flairs if _makes_a_volume(series)] or flairs
     if len(flairs) != 1:
-        raise InputError(f"{path}: {len(flairs) or 'no'} series could be the FLAIR; wanted the number of one of:{listed}")
+        raise InputError(f"{path}: {len(flairs) or 'no'} series could be the FLAIR; wanted one, or the number of the one meant{listed}")
     return flairs[0]
 
 
@@ -298,13 +299,11 @@ def _slice(file: Path, frame: int, header: Dataset) -> Slice:
     """What a header says of one slice. Raises one of `_DAMAGE` if something is missing."""
     orientation = np.array(header.ImageOrientationPatient, np.float64).reshape(2, 3)
     along_row, along_column = orientation / np.linalg.norm(orientation, axis=1, keepdims=True)
-    spacing_mm, position_mm = np.array(header.PixelSpacing, np.float64), np.array(header.ImagePositionPatient, np.float64)
-    if not (
-        np.isfinite(orientation).all() and abs(along_row @ along_column) < DIRECTION_TOLERANCE and spacing_mm.shape == (2,) and spacing_mm.min() > 0
-    ):
+    spacing_mm, position_mm = np.array(header.PixelSpacing, np.float64).reshape(2), np.array(header.ImagePositionPatient, np.float64).reshape(3)
+    if not (abs(along_row @ along_column) < DIRECTION_TOLERANCE and spacing_mm.min() > 0 and np.isfinite([*spacing_mm, *position_mm]).all()):
         raise ValueError("no grid")
-    if position_mm.shape != (3,):
-        raise ValueError("no position")
+    along_column -= along_row * (along_row @ along_column)  # at right angles, whatever the rounding in the header
+    along_column /= np.linalg.norm(along_column)
     return Slice(file, frame, int(header.Rows), int(header.Columns), spacing_mm, along_row, along_column, position_mm)
 
 
