@@ -17,7 +17,7 @@ Region = Literal["periventricular", "near the cortex", "infratentorial", "deep w
 
 FLUID = 0.5  # scaled intensity below which a voxel of the brain is fluid: two spreads under the brain's mode
 MIDLINE_MM = 3.0  # a centre so near the mirror plane is on neither side
-PERIVENTRICULAR_MM = 3.0  # from the lesion's nearest voxel to a ventricle
+PERIVENTRICULAR_MM = 4.0  # from the lesion's nearest voxel to a ventricle, whose rim is too bright to be taken for fluid
 CORTEX_MM = 5.0  # from the lesion's nearest voxel to the fluid over the cortex: the cortex is 2 to 4 mm thick
 MINIMUM_VENTRICLES_ML = 1.0  # found; with less, nobody can say what lies beside them
 BIN_MM = 4.0  # of the brain's shape when its mirror plane is searched

@@ -105,6 +105,8 @@ async function openViewer(time) {
     crosshairColor: [0.3, 0.7, 1, 0.8],
     backColor: [0, 0, 0, 1],
     isColorbar: false,
+    fontColor: [1, 1, 1, 1],
+    showAllOrientationMarkers: true,
     dragAndDropEnabled: false,
     logLevel: "error",
   });
