@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from training.config import IqdaConfig
+from training.config import PRESETS, IqdaConfig
 
 AXIAL = -3  # z, through the slices of an axial scan: canonical arrays are (z, y, x)
 
@@ -44,6 +44,23 @@ def degrade(scan: Tensor, iqda: IqdaConfig, rng: torch.Generator) -> Tensor:
     if which < iqda.blur + iqda.sharpen + iqda.average_slices:
         return average_slices(scan, iqda.counts[integer(rng, len(iqda.counts))])
     return scan
+
+
+def degrade_pair(scans: Sequence[Tensor], how: str, preset: str, rng: torch.Generator) -> list[Tensor]:
+    """IQDA of a pair: "none", one draw "shared" by both scans, or one for "each"."""
+    if how == "each":
+        return [degrade(scan, PRESETS[preset], rng) for scan in scans]
+    if how == "shared":
+        return list(degrade(torch.stack(list(scans)), PRESETS[preset], rng))
+    return list(scans)
+
+
+def turn(volumes: Sequence[Tensor], rng: torch.Generator) -> list[Tensor]:
+    """One random rotation by 90 degrees and one random flip, the same for all: cubes (..., side, side, side)."""
+    plane = ((-3, -2), (-3, -1), (-2, -1))[integer(rng, 3)]
+    quarters = integer(rng, 4)
+    flipped = [axis for axis in (-3, -2, -1) if integer(rng, 2)]
+    return [volume.rot90(quarters, plane).flip(flipped) for volume in volumes]
 
 
 def along(scan: Tensor, matrix: Tensor, axis: int) -> Tensor:

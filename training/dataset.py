@@ -1,14 +1,20 @@
-"""An endless stream of batches, drawn from prepared arrays with one seeded generator."""
+"""An endless stream of patches, each a function of the seed and its number: any process can draw any part, and a stopped run goes on exactly."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
-from training.augmentation import integer, uniform
-from training.config import SynthesisConfig
-from training.synthesis import make_sample, read_shapes, read_source
+from training.augmentation import degrade_pair, integer, turn, uniform
+from training.config import ChallengeConfig, SynthesisConfig
+from training.synthesis import Sample, make_sample, read_shapes, read_source
+
+MOST_SAMPLES = 10_000_000  # of one seed
 
 
 @dataclass(frozen=True)
@@ -20,25 +26,106 @@ class Batch:
     scored: Tensor  # (B, D, H, W) bool, what counts in the loss
 
 
+class Stream(Protocol):
+    """Where patches come from."""
+
+    def sample(self, number: int) -> Sample: ...
+
+
 class PairStream:
-    """Draws pairs from the heads, scans and lesion shapes of a folder that training/prepare.py wrote."""
+    """Makes pairs from the heads, scans and lesion shapes of a folder that training/prepare.py wrote."""
 
     def __init__(self, prepared: Path, config: SynthesisConfig, seed: int, device: torch.device) -> None:
         self.config = config
-        self.rng = torch.Generator(device).manual_seed(seed)
+        self.seed = seed
+        self.rng = torch.Generator(device)
         self.shapes = read_shapes(prepared / "lesions.npz", device)
         self.heads = [read_source(path, device) for path in sorted(prepared.glob("heads/*.npz"))]
         self.scans = [read_source(path, device) for path in sorted(prepared.glob("scans/*.npz"))]
         if not self.heads or not self.scans:
             raise FileNotFoundError(f"{prepared}: {len(self.heads)} heads and {len(self.scans)} scans; wanted what training/prepare.py writes")
 
-    def batch(self, size: int) -> Batch:
-        samples = []
-        for _ in range(size):
-            sources = self.heads if uniform(self.rng, 0, 1) < self.config.head else self.scans
-            samples.append(make_sample(sources[integer(self.rng, len(sources))], self.shapes, self.config, self.rng))
-        return Batch(
-            torch.stack([sample.scans for sample in samples]),
-            torch.stack([sample.truth for sample in samples]),
-            torch.stack([sample.scored for sample in samples]),
-        )
+    def sample(self, number: int) -> Sample:
+        rng = self.rng.manual_seed(sample_seed(self.seed, number))
+        sources = self.heads if uniform(rng, 0, 1) < self.config.head else self.scans
+        return make_sample(sources[integer(rng, len(sources))], self.shapes, self.config, rng)
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A real pair with its truth; no side is shorter than a patch."""
+
+    channels: Tensor  # (2, z, y, x) float16: baseline, follow-up
+    brain: Tensor  # (z, y, x) bool
+    truth: Tensor  # (z, y, x) bool, new at follow-up
+    lesions: list[Tensor]  # (n, 3) voxels of each new lesion
+
+
+class PatientStream:
+    """Cuts patches from the pairs of a folder that training/msseg2.py wrote."""
+
+    def __init__(self, prepared: Path, names: Sequence[str], config: ChallengeConfig, seed: int, device: torch.device) -> None:
+        self.config = config
+        self.seed = seed
+        self.rng = torch.Generator(device)
+        self.patients = [read_patient(prepared / "pairs" / f"{name}.npz", config.patch, device) for name in names]
+        self.changed = [patient for patient in self.patients if patient.lesions]
+
+    def sample(self, number: int) -> Sample:
+        """Draw a patch, lower the scans' quality, then turn and flip both scans and truth alike."""
+        rng = self.rng.manual_seed(sample_seed(self.seed, number))
+        config = self.config
+        if self.changed and uniform(rng, 0, 1) < config.lesion_centred:
+            patient = self.changed[integer(rng, len(self.changed))]
+            lesion = patient.lesions[integer(rng, len(patient.lesions))]
+            centre = lesion[integer(rng, len(lesion))].tolist()
+            centre = [at - config.off_centre + integer(rng, 2 * config.off_centre + 1) for at in centre]
+        else:
+            patient = self.patients[integer(rng, len(self.patients))]
+            centre = _brain_voxel(patient.brain, rng)
+        starts = [min(max(at - config.patch // 2, 0), side - config.patch) for at, side in zip(centre, patient.brain.shape, strict=True)]
+        block = tuple(slice(start, start + config.patch) for start in starts)
+        brain = patient.brain[block]
+        scans = degrade_pair(list(patient.channels[:, *block].float()), config.iqda, config.preset, rng)
+        channels = torch.stack(scans).clamp(0, 3) * brain  # as the network will see them: 0 outside the brain
+        return Sample(*turn([channels, patient.truth[block], brain], rng))
+
+
+def open_stream(prepared: Path, names: Sequence[str], patches: SynthesisConfig | ChallengeConfig, seed: int, device: torch.device) -> Stream:
+    """Made pairs, or those of the named patients."""
+    if isinstance(patches, ChallengeConfig):
+        return PatientStream(prepared, names, patches, seed, device)
+    return PairStream(prepared, patches, seed, device)
+
+
+def stack(samples: Sequence[Sample]) -> Batch:
+    return Batch(
+        torch.stack([sample.scans for sample in samples]),
+        torch.stack([sample.truth for sample in samples]),
+        torch.stack([sample.scored for sample in samples]),
+    )
+
+
+def read_patient(path: Path, patch: int, device: torch.device) -> Patient:
+    """Read `pairs/*.npz` of training/msseg2.py; sides shorter than a patch are padded with 0."""
+    with np.load(path) as arrays:
+        channels, brain, truth = arrays["channels"], arrays["brain"], arrays["truth_forward"] & arrays["brain"]
+    padding = [(0, max(patch - side, 0)) for side in brain.shape]
+    brain, truth = np.pad(brain, padding), np.pad(truth, padding)
+    labels, count = ndimage.label(truth)
+    lesions = [torch.from_numpy(np.argwhere(labels == number)).to(device) for number in range(1, count + 1)]
+    padded = torch.from_numpy(np.pad(channels, [(0, 0), *padding])).to(device)
+    return Patient(padded, torch.from_numpy(brain).to(device), torch.from_numpy(truth).to(device), lesions)
+
+
+def sample_seed(seed: int, number: int) -> int:
+    """The generator's seed for one patch of a run."""
+    return seed * MOST_SAMPLES + number
+
+
+def _brain_voxel(brain: Tensor, rng: torch.Generator) -> list[int]:
+    """A random voxel of the brain."""
+    while True:
+        voxel = [integer(rng, side) for side in brain.shape]
+        if brain[tuple(voxel)]:
+            return voxel

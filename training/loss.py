@@ -1,8 +1,10 @@
-"""What training minimises: Dice, or Dice and cross-entropy."""
+"""What training minimises: Dice, or Dice and cross-entropy, over the batch of all processes."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from training.processes import summed
 
 EPSILON = 0.01  # METHOD 3
 
@@ -15,15 +17,17 @@ def dice_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
     probabilities = logits.float().softmax(dim=1) * scored[:, None]
     wanted = torch.stack([~truth & scored, truth & scored], dim=1).float()
     axes = (0, 2, 3, 4)
-    overlap = (probabilities * wanted).sum(axes)
-    total = probabilities.sum(axes) + wanted.sum(axes)
-    return 1 - ((2 * overlap + EPSILON) / (total + EPSILON)).mean()
+    overlap, total = summed(torch.stack([(probabilities * wanted).sum(axes), probabilities.sum(axes) + wanted.sum(axes)]))
+    loss: Tensor = 1 - ((2 * overlap + EPSILON) / (total + EPSILON)).mean()
+    return loss
 
 
 def dice_ce_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
     """Dice loss plus the mean cross-entropy of the scored voxels: calmer where there is nothing to find (RECIPE 3)."""
     entropy = functional.cross_entropy(logits.float(), truth.long(), reduction="none")
-    return dice_loss(logits, truth, scored) + (entropy * scored).sum() / scored.sum().clamp_min(1)
+    entropies, voxels = summed(torch.stack([(entropy * scored).sum(), scored.sum()]))
+    loss: Tensor = dice_loss(logits, truth, scored) + entropies / voxels.clamp_min(1)
+    return loss
 
 
 LOSSES = {"dice": dice_loss, "dice_ce": dice_ce_loss}

@@ -74,15 +74,15 @@ def main() -> None:
 def prepare_open_data(data: Path, out: Path) -> None:
     """Write `scans/*.npz`, `pairs/*.npz`, `lesions.npz`, `heads/*.npz`; what is there already is kept. Raises InputError without data."""
     for name, scan, brain, lesions in training_scans(data):
-        _save(out / "scans" / f"{name}.npz", functools.partial(prepare_scan, scan, brain, lesions))
+        save_arrays(out / "scans" / f"{name}.npz", functools.partial(prepare_scan, scan, brain, lesions))
     for name in VALIDATION:
-        _save(out / "pairs" / f"{name}.npz", functools.partial(prepare_pair, data / "open_ms_pairs" / name, PreprocessConfig()))
-    _save(out / "lesions.npz", lambda: pack_shapes(itertools.chain.from_iterable(shapes(mask) for mask in lesion_masks(data))))
+        save_arrays(out / "pairs" / f"{name}.npz", functools.partial(prepare_pair, data / "open_ms_pairs" / name, PreprocessConfig()))
+    save_arrays(out / "lesions.npz", lambda: pack_shapes(itertools.chain.from_iterable(shapes(mask) for mask in lesion_masks(data))))
     maps = sorted((data / "SynthSeg" / "training_label_maps").glob("*.nii.gz"))
     if not maps:
         raise InputError(f"{data}: no SynthSeg/training_label_maps/*.nii.gz; wanted the open data of training/README.md")
     for path in maps:
-        _save(out / "heads" / f"{path.name.removesuffix('.nii.gz')}.npz", functools.partial(_read_head, path))
+        save_arrays(out / "heads" / f"{path.name.removesuffix('.nii.gz')}.npz", functools.partial(_read_head, path))
 
 
 def training_scans(data: Path) -> Iterator[tuple[str, sitk.Image, sitk.Image, sitk.Image]]:
@@ -126,7 +126,7 @@ def shapes(mask: Mask) -> Iterator[Mask]:
     """The components of a mask, each cut out, if neither too small nor too large."""
     if not mask.any():
         return
-    labels, _ = ndimage.label(mask[_box(mask, 0)], structure=np.ones((3, 3, 3)))
+    labels, _ = ndimage.label(mask[box_around(mask, 0)], structure=np.ones((3, 3, 3)))
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         component: Mask = labels[box] == number
         smallest, largest = SHAPE_VOLUMES_MM3
@@ -153,7 +153,7 @@ def prepare_head(label_map: sitk.Image) -> Arrays:
     tissues = table[labels]
     # a brain extraction fills the sulci and leaves out most CSF over them
     solid = ndimage.binary_opening((tissues > 0) & (tissues != TISSUE["csf"]))
-    box = _box(solid, MARGIN_MM)
+    box = box_around(solid, MARGIN_MM)
     tissues, solid = tissues[box], solid[box]
     near = ndimage.distance_transform_edt(~solid) < 5
     brain = ndimage.binary_fill_holes(solid | (ndimage.distance_transform_edt(near) > 4.5))  # a closing by a ball
@@ -168,7 +168,7 @@ def prepare_scan(scan: sitk.Image, brain: sitk.Image, lesions: sitk.Image) -> Ar
     brain_mm = sitk.Resample(brain, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
     marked = image.array(image.resample(sitk.Cast(lesions, sitk.sitkFloat32), grid)) > 0.5
     pair = preprocessing.prepare(scan_mm, scan_mm, image.array(brain_mm) > 0, PreprocessConfig())
-    box = _box(pair.brain, MARGIN_MM)
+    box = box_around(pair.brain, MARGIN_MM)
     values, inside = pair.channels()[0][box], pair.brain[box]
     depth = depth_of(ndimage.binary_fill_holes(inside))
     z = 4 * (ndimage.gaussian_filter(values, 1.0) - 1)
@@ -188,7 +188,7 @@ def prepare_pair(folder: Path, config: PreprocessConfig) -> Arrays:
     grid = image.canonical_grid(scans[1], config.spacing_mm)
     brain = sitk.Resample(image.read_mask(folder / "brain_mask.nii.gz"), grid, sitk.Transform(), sitk.sitkNearestNeighbor)
     pair = preprocessing.prepare(image.resample(scans[0], grid), image.resample(scans[1], grid), image.array(brain) > 0, config)
-    box = _box(pair.brain, MARGIN_MM)
+    box = box_around(pair.brain, MARGIN_MM)
 
     def mask(name: str) -> Mask:
         on_grid = sitk.Resample(image.read_mask(folder / f"{name}.nii.gz"), grid, sitk.Transform(), sitk.sitkNearestNeighbor)
@@ -216,13 +216,13 @@ def places(likely: npt.NDArray[np.float64], ventricle: Mask) -> Bytes:
     return np.round(255 * likely * (0.2 + 0.8 * np.exp(-far_mm / 8))).astype(np.uint8)
 
 
-def _box(mask: Mask, margin: int) -> tuple[slice, ...]:
+def box_around(mask: Mask, margin: int) -> tuple[slice, ...]:
     """The box around a mask, with a margin where the array has it."""
     (found,) = ndimage.find_objects(mask.astype(np.uint8))
     return tuple(slice(max(side.start - margin, 0), side.stop + margin) for side in found)
 
 
-def _save(path: Path, make: Callable[[], Arrays]) -> None:
+def save_arrays(path: Path, make: Callable[[], Arrays]) -> None:
     """Write arrays aside, then rename; what exists is kept, so that a stopped preparation goes on where it was."""
     if path.is_file():
         return

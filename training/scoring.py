@@ -1,5 +1,6 @@
 """How good a probability map of a validation pair is, at every operating point tried. Without SimpleITK, so that training can ask too."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from app import metrics
+from app.errors import InputError
 from app.metrics import CaseMetrics
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
-MINIMUM_VOLUMES_MM3 = (3.0, 6.0, 10.0, 15.0, 20.0, 30.0, 40.0)
 SPACING_MM = (1.0, 1.0, 1.0)
 FALSE_LESION_COST = 0.01  # of the selection score, for each false lesion of the case without new ones
 TINY_MM3 = 30.0  # a truth this small counts as none (patient01 backward, 0.02 ml: data README)
@@ -36,15 +36,19 @@ class Case:
         return int(self.truth.sum()) > TINY_MM3
 
 
-def read_cases(pairs: Path) -> list[Case]:
-    """Both time orders of every `pairs/*.npz` that training/prepare.py wrote."""
+def read_cases(pairs: Path, names: Sequence[str] | None = None) -> list[Case]:
+    """Every `pairs/*.npz` (those named, or all) in each time order that has a truth. Raises InputError if there is none."""
     cases = []
-    for path in sorted(pairs.glob("*.npz")):
+    paths = sorted(pairs.glob("*.npz")) if names is None else [pairs / f"{name}.npz" for name in names]
+    if not paths:
+        raise InputError(f"{pairs}: no *.npz; wanted pairs written by training.prepare or training.msseg2")
+    for path in paths:
         with np.load(path) as arrays:
             channels, brain = arrays["channels"].astype(np.float32), arrays["brain"]
             for order, scans in (("forward", channels), ("backward", channels[::-1].copy())):
-                truth, ignore = arrays[f"truth_{order}"] & brain, arrays[f"ignore_{order}"]
-                cases.append(Case(f"{path.stem} {order}", scans, brain, truth & ~ignore, ignore))
+                if f"truth_{order}" in arrays:
+                    truth, ignore = arrays[f"truth_{order}"] & brain, arrays[f"ignore_{order}"]
+                    cases.append(Case(f"{path.stem} {order}", scans, brain, truth & ~ignore, ignore))
     return cases
 
 
@@ -54,9 +58,11 @@ def score(probability: Array, case: Case, threshold: float, minimum_volume_mm3: 
     return metrics.evaluate((labels > 0) & ~case.ignore, case.truth, SPACING_MM, distances=False)
 
 
-def table(probabilities: Mapping[str, Array], cases: Sequence[Case]) -> dict[tuple[float, float], dict[str, CaseMetrics]]:
+def table(
+    probabilities: Mapping[str, Array], cases: Sequence[Case], thresholds: Sequence[float], minimum_volumes_mm3: Sequence[float]
+) -> dict[tuple[float, float], dict[str, CaseMetrics]]:
     """{(threshold, minimum volume): {case: measures}}."""
-    points = [(threshold, volume) for threshold in THRESHOLDS for volume in MINIMUM_VOLUMES_MM3]
+    points = itertools.product(thresholds, minimum_volumes_mm3)
     return {point: {case.name: score(probabilities[case.name], case, *point) for case in cases} for point in points}
 
 

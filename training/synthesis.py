@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.augmentation import along, blur, degrade, integer, normal, uniform
-from training.config import PRESETS, AcquisitionConfig, DistractorConfig, LesionConfig, SynthesisConfig
+from training.augmentation import along, blur, degrade_pair, integer, normal, uniform
+from training.config import AcquisitionConfig, DistractorConfig, LesionConfig, SynthesisConfig
 
 # In the order of training/prepare.py, which is not imported here because it needs SimpleITK.
 TISSUES = (
@@ -91,7 +91,7 @@ def make_sample(source: Source, shapes: Shapes, config: SynthesisConfig, rng: to
     scans[0] = _misalign(scans[0], config.acquisition, rng)  # the baseline alone: the truth stays where the follow-up shows it
     tone = [_middle(scan, window.depth_mm) for scan in scans]
     scans = [_acquire(scan, config.acquisition, rng) for scan in scans]
-    scans = _lower_quality(scans, config, rng)
+    scans = degrade_pair(scans, config.iqda, config.preset, rng)
     scans = [_rescale(scan, window.depth_mm, wanted, config.acquisition, rng) for scan, wanted in zip(scans, tone, strict=True)]
 
     inner = (slice(config.margin, config.margin + config.patch),) * 3
@@ -555,16 +555,6 @@ def _slices(side: int, thickness_mm: float, rng: torch.Generator) -> tuple[Tenso
     overlap = torch.where(empty, nearest, overlap)
     position = (voxel - centres[0]) / thickness_mm
     return overlap / overlap.sum(1, keepdim=True), _interpolation(position, count)
-
-
-def _lower_quality(scans: list[Tensor], config: SynthesisConfig, rng: torch.Generator) -> list[Tensor]:
-    """IQDA as `config.iqda` says: none, one draw for both scans, or one for each."""
-    preset = PRESETS[config.preset]
-    if config.iqda == "each":
-        return [degrade(scan, preset, rng) for scan in scans]
-    if config.iqda == "shared":
-        return list(degrade(torch.stack(scans), preset, rng))
-    return scans
 
 
 def _common_field(side: int, rng: torch.Generator, device: torch.device) -> Tensor:

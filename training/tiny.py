@@ -1,10 +1,11 @@
-"""A made-up open data set, small enough to run the whole training in a minute: the same folders and names, invented heads."""
+"""Made-up data for both recipes, small enough to run the whole training in a minute: the same folders and names, invented heads."""
 
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
+from scipy import ndimage
 
 from app import image
 
@@ -32,6 +33,22 @@ def write_open_data(folder: Path, rng: np.random.Generator) -> None:
         _write(pair / "ground_truth_rising_visible.nii.gz", new.astype(np.uint8))
         for mask_name in ("ground_truth_falling_visible", "ignore_forward", "ignore_backward"):
             _write(pair / f"{mask_name}.nii.gz", np.zeros(new.shape, np.uint8))
+
+
+def write_challenge(folder: Path, rng: np.random.Generator) -> None:
+    """Five patients as of MSSEG-2 but without skull, four of them with new lesions, seen by four experts of whom the last sees a little less."""
+    inside = _labels(23) > 0
+    for number, lesions in enumerate((1, 2, 1, 2, 0), start=1):
+        patient = folder / f"{number:03d}"
+        new = np.zeros(inside.shape, bool)
+        for _ in range(lesions):
+            new |= _ball(CENTRE + rng.uniform(-8, 8, 3), 4)
+        old = _ball(CENTRE + rng.uniform(-8, 8, 3), 3)
+        _write(patient / "flair_time01_on_middle_space.nii.gz", _flair(old, rng) * inside)
+        _write(patient / "flair_time02_on_middle_space.nii.gz", _flair(old | new, rng) * inside)
+        for name in ("ground_truth", *(f"ground_truth_expert{expert}" for expert in (1, 2, 3))):
+            _write(patient / f"{name}.nii.gz", (new & ~old).astype(np.uint8))
+        _write(patient / "ground_truth_expert4.nii.gz", ndimage.binary_erosion(new & ~old).astype(np.uint8))
 
 
 def _labels(radius: float) -> npt.NDArray[np.int_]:
@@ -64,4 +81,4 @@ def _write(path: Path, values: npt.NDArray[np.generic]) -> None:
 if __name__ == "__main__":
     import sys
 
-    write_open_data(Path(sys.argv[1]), np.random.default_rng(0))
+    {"open": write_open_data, "msseg2": write_challenge}[sys.argv[1]](Path(sys.argv[2]), np.random.default_rng(0))

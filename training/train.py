@@ -1,8 +1,11 @@
-"""Prepared arrays to a trained network: the loop, its log, and the best weights by the real validation pairs.
+"""Prepared arrays to a trained network: the loop, its log, and the best weights by real pairs that it was not trained on.
 
-    python -m training.train --prepared runs/prepared --run runs/first --steps 1500
+    python -m training.train --prepared runs/open/prepared --run runs/open/seed1 --seed 1          # made pairs (training.prepare)
+    python -m training.train --prepared runs/msseg2/prepared --run runs/msseg2/fold1 --fold 1      # the paper's recipe (training.msseg2)
+    torchrun --nproc-per-node 4 -m training.train ...                                              # on several GPUs
 
-Needs torch, numpy and scipy alone. A stopped run goes on where its last `state.pt` was: weights, average, optimiser and generators are in it.
+Needs torch, numpy and scipy alone. A stopped run goes on where its last `state.pt` was: weights, average and optimiser are in it, and what is drawn
+at a step depends on seed and step only.
 """
 
 import argparse
@@ -14,90 +17,130 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from app import checkpoint
 from app.config import Config, NetworkConfig, PredictConfig
+from app.errors import InputError
 from app.model import UNet3D
 from app.predictor import sliding_window
-from training import scoring
-from training.config import TrainConfig
-from training.dataset import PairStream
+from training import commands, folds, processes, scoring
+from training.config import PAPER_RECIPE, ChallengeConfig, TrainConfig
+from training.dataset import open_stream, sample_seed, stack
 from training.loss import LOSSES
 from training.scoring import Case
 
 LOG_STEPS = 20
+DROPOUT_SEEDS = 2**31  # apart from those of the patches
 
 
 def main() -> None:
-    defaults = TrainConfig()
-    parser = argparse.ArgumentParser(description="Train the lesion network on prepared arrays.")
-    parser.add_argument("--prepared", type=Path, required=True, help="folder written by training.prepare")
-    parser.add_argument("--run", type=Path, required=True, help="folder for state, log and best weights")
-    parser.add_argument("--steps", type=int, default=defaults.steps)
-    parser.add_argument("--seed", type=int, default=defaults.seed)
-    parser.add_argument("--batch", type=int, default=defaults.batch)
-    parser.add_argument("--features", type=int, default=16, help="the paper has 24; 16 is what two CPU cores can train")
-    parser.add_argument("--patch", type=int, default=defaults.synthesis.patch, help="voxels a side, of training and of the predictor's windows")
-    parser.add_argument("--validate-steps", type=int, default=defaults.validate_steps)
-    parser.add_argument("--iqda", choices=("none", "shared", "each"), default="each")
-    parser.add_argument("--loss", choices=tuple(LOSSES), default=defaults.loss)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
-    config = dataclasses.replace(
-        defaults,
-        steps=arguments.steps,
-        seed=arguments.seed,
-        batch=arguments.batch,
-        loss=arguments.loss,
-        validate_steps=arguments.validate_steps,
-        synthesis=dataclasses.replace(defaults.synthesis, iqda=arguments.iqda, patch=arguments.patch),
+    parser = argparse.ArgumentParser(
+        description="Train the lesion network on prepared arrays. What is left out is as the recipe has it (training/config.py)."
     )
-    network = NetworkConfig(features=arguments.features, dropout=config.dropout)
-    train(arguments.prepared, arguments.run, config, network, torch.device(arguments.device))
+    parser.add_argument("--prepared", type=Path, required=True, help="folder written by training.prepare or training.msseg2")
+    parser.add_argument("--run", type=Path, required=True, help="folder for state, log and best weights")
+    parser.add_argument("--fold", type=int, help="the paper's recipe, on the challenge's patients but for those of this fold, who validate")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--batch", type=int, help="patches a step, of all processes together")
+    parser.add_argument("--features", type=int)
+    parser.add_argument("--dropout", type=float)
+    parser.add_argument("--patch", type=int, help="voxels a side, of training and of the predictor's windows")
+    parser.add_argument("--validate-steps", type=int)
+    parser.add_argument("--iqda", choices=("none", "shared", "each"))
+    parser.add_argument("--loss", choices=tuple(LOSSES))
+    parser.add_argument("--precision", choices=("bfloat16", "float32"))
+    parser.add_argument("--minutes", type=float, default=math.inf, help="wall-clock after which the run stops, to go on when called again")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    arguments = parser.parse_args()
+
+    def given(*names: str) -> dict[str, Any]:
+        return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+    recipe = TrainConfig() if arguments.fold is None else PAPER_RECIPE
+    patches = dataclasses.replace(recipe.patches, **given("patch", "iqda"))
+    settings = given("steps", "seed", "batch", "features", "dropout", "loss", "precision", "validate_steps")
+    config = dataclasses.replace(recipe, patches=patches, **settings)
+    device = processes.join(arguments.device)
+    train(arguments.prepared, arguments.run, config, device, arguments.fold, arguments.minutes)
+    processes.leave()
 
 
-def train(prepared: Path, run: Path, config: TrainConfig, network_config: NetworkConfig, device: torch.device, stop_at: int | None = None) -> None:
-    """Run, or go on with, one training, up to `stop_at` or to the last step; `run/best.pt` and `run/last.pt` are checkpoints for app.predictor."""
+@dataclass
+class Progress:
+    """How far a run is."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best: float = -math.inf  # selection score
+    waited: int = 0  # validations since then
+
+
+def train(
+    prepared: Path,
+    run: Path,
+    config: TrainConfig,
+    device: torch.device,
+    fold: int | None = None,
+    minutes: float = math.inf,
+    stop_at: int | None = None,
+) -> None:
+    """Run, or go on with, one training, until its last step, `stop_at`, or `minutes` have passed.
+
+    `run/best.pt` and `run/last.pt` are checkpoints for app.predictor. Raises InputError if the batch cannot be shared among the processes.
+    """
+    began = time.monotonic()
+    share, rest = divmod(config.batch, processes.count())
+    if rest:
+        raise InputError(f"a batch of {config.batch} for {processes.count()} processes; wanted a multiple")
+    first_process = processes.rank() == 0
     run.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(config.seed)  # initial weights and dropout
-    network = UNet3D(network_config).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    # oneDNN's 3-D convolution is off by 3e-4 in the logits and by some hundredths in the gradients for two patches at a time (torch 2.13, AVX-512)
+    torch.backends.mkldnn.enabled = config.precision == "bfloat16"  # type: ignore[assignment]
+    torch.manual_seed(config.seed)  # initial weights
+    network = UNet3D(NetworkConfig(features=config.features, dropout=config.dropout))
+    network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, betas=(0.9, 0.999), weight_decay=config.weight_decay)
-    stream = PairStream(prepared, config.synthesis, config.seed, device)
-    cases = scoring.read_cases(prepared / "pairs")
+    training, held_out = folds.split(prepared, fold) if fold is not None else ([], [])
+    stream = open_stream(prepared, training, config.patches, config.seed, device)
+    cases = scoring.read_cases(prepared / "pairs", held_out or None) if first_process else []
 
-    state = run / "state.pt"
-    first, seconds, best = 0, 0.0, -math.inf
+    state, progress = run / "state.pt", Progress()
     if state.is_file():
         saved = torch.load(state, map_location=device, weights_only=True)
         network.load_state_dict(saved["network"])
         average.load_state_dict(saved["average"])
         optimiser.load_state_dict(saved["optimiser"])
-        stream.rng.set_state(saved["stream"].cpu())
-        torch.set_rng_state(saved["dropout"].cpu())
-        first, seconds, best = saved["step"], saved["seconds"], saved["best"]
-        print(f"goes on at step {first}, after {seconds:.0f} s", flush=True)
+        progress = Progress(**saved["progress"])
+        _say(f"goes on at step {progress.step}, after {progress.seconds:.0f} s")
 
-    started = time.monotonic() - seconds
-    saved_at = time.monotonic()
-    drawing, losses = 0.0, []
+    trained: nn.Module = DistributedDataParallel(network) if processes.count() > 1 else network
+    first, before, saved_at = progress.step, progress.seconds, began
+    loop_began, drawing, validating, losses = time.monotonic(), 0.0, 0.0, []
     end = config.steps if stop_at is None else stop_at
-    for step in range(first, end):
-        before = time.monotonic()
-        batch = stream.batch(config.batch)
-        drawing += time.monotonic() - before
+    while progress.step < end and progress.waited < config.patience:
+        step = progress.step
+        number = step * config.batch + processes.rank() * share  # of this process's first patch
+        drawn_from = _now(device)
+        batch = stack([stream.sample(number + i) for i in range(share)])
+        drawing += _now(device) - drawn_from
 
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, config)
         network.train()
-        with torch.autocast(device.type, torch.bfloat16):
-            logits = network(batch.scans.contiguous(memory_format=torch.channels_last_3d))
+        torch.manual_seed(DROPOUT_SEEDS + sample_seed(config.seed, number))
+        with _autocast(device, config):
+            logits = trained(batch.scans.contiguous(memory_format=torch.channels_last_3d))
         loss = LOSSES[config.loss](logits, batch.truth, batch.scored)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -105,41 +148,44 @@ def train(prepared: Path, run: Path, config: TrainConfig, network_config: Networ
         if torch.isfinite(norm):
             optimiser.step()
         else:
-            print(f"step {step + 1}: the gradient is not finite; weights left as they are", flush=True)
+            _say(f"step {step + 1}: the gradient is not finite; weights left as they are")
         follow(average, network, min(config.ema, (step + 1) / (step + 10)))
-        losses.append(float(loss.detach()))
+        losses.append(loss.detach())
 
-        done = step + 1
-        if done % LOG_STEPS == 0 or done == end:
-            elapsed = time.monotonic() - started
-            row: dict[str, float] = {
+        progress.step = done = step + 1
+        here = time.monotonic() - began
+        progress.seconds = before + here
+        stopped = processes.first_says(here > 60 * minutes, device)
+        if done % LOG_STEPS == 0 or done == end or stopped:
+            training_seconds = _now(device) - loop_began - validating
+            row: dict[str, object] = {
                 "step": done,
-                "seconds": round(elapsed, 1),
-                "loss": round(float(np.mean(losses)), 4),
+                "seconds": round(progress.seconds, 1),
+                "loss": round(float(torch.stack(losses).mean()), 6),
                 "rate": round(learning_rate(step, config), 6),
-                "patches_a_second": round((done - first) * config.batch / (elapsed - seconds), 3),
-                "drawing_share": round(drawing / max(elapsed - seconds, 1e-6), 3),
+                "patches_a_second": round((done - first) * config.batch / training_seconds, 3),
+                "drawing_share": round(drawing / training_seconds, 3),
             }
-            _append(run / "log.csv", row)
-            print(row, flush=True)
+            _log(run / "log.csv", row)
             losses = []
         if done % config.validate_steps == 0 or done == config.steps:
-            best = _validate(average, cases, config, run, done, best, device)
-        if time.monotonic() - saved_at > 60 * config.checkpoint_minutes or done == end or done % config.validate_steps == 0:
-            content = {
-                "network": network.state_dict(),
-                "average": average.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "stream": stream.rng.get_state(),
-                "dropout": torch.get_rng_state(),
-                "step": done,
-                "seconds": time.monotonic() - started,
-                "best": best,
-            }
-            unfinished = state.with_suffix(".unfinished")
-            torch.save(content, unfinished)
-            unfinished.replace(state)
+            if first_process:
+                validated_from = time.monotonic()
+                found = _validate(average, cases, config, run, done, progress.best, device)
+                progress.waited = 0 if found > progress.best else progress.waited + 1
+                progress.best = max(progress.best, found)
+                validating += time.monotonic() - validated_from
+            stopped = processes.first_says(stopped or progress.waited >= config.patience, device)  # the others wait here
+        if first_process and (
+            stopped or done == end or done % config.validate_steps == 0 or time.monotonic() - saved_at > 60 * config.checkpoint_minutes
+        ):
+            _save(state, network, average, optimiser, progress)
             saved_at = time.monotonic()
+        if stopped:
+            break
+
+    if first_process and not (run / "best.pt").is_file():  # stopped before the first validation
+        _validate(average, cases, config, run, progress.step, -math.inf, device)
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -156,28 +202,27 @@ def follow(average: UNet3D, network: UNet3D, keep: float) -> None:
         slow.lerp_(fast, 1 - keep)
 
 
-def probability_of(network: UNet3D, case: Case, window: int, overlap: float, device: torch.device) -> npt.NDArray[np.float32]:
-    """New-lesion probability (z, y, x) of one case, in windows as app.predictor.Predictor blends them, bfloat16."""
+def probability_of(network: UNet3D, case: Case, config: TrainConfig, device: torch.device) -> npt.NDArray[np.float32]:
+    """New-lesion probability (z, y, x) of one case, in windows as app.predictor.Predictor blends them."""
 
     def softmax(windows: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16):
+        with _autocast(device, config):
             logits = network(windows.contiguous(memory_format=torch.channels_last_3d))
         probabilities: Tensor = logits.float().softmax(dim=1)
         return probabilities
 
     volume, inside = torch.from_numpy(case.channels).to(device), torch.from_numpy(case.brain)
     with torch.inference_mode():
-        classes = sliding_window(volume, softmax, window, overlap, inside)
+        classes = sliding_window(volume, softmax, config.patches.patch, config.validation_overlap, inside)
     probability: npt.NDArray[np.float32] = classes[1].cpu().numpy() * case.brain
     return probability
 
 
 def _validate(network: UNet3D, cases: list[Case], config: TrainConfig, run: Path, step: int, best: float, device: torch.device) -> float:
-    """Score the averaged weights on the real pairs, log the best operating point, keep the weights if it is the best so far."""
+    """Score the averaged weights on the real pairs, log the best operating point, keep the weights if it is the best so far; the selection score."""
     before = time.monotonic()
-    window = config.synthesis.patch
-    probabilities = {case.name: probability_of(network, case, window, config.validation_overlap, device) for case in cases}
-    results = scoring.table(probabilities, cases)
+    probabilities = {case.name: probability_of(network, case, config, device) for case in cases}
+    results = scoring.table(probabilities, cases, config.thresholds, config.minimum_volumes_mm3)
     chosen = max(results, key=lambda point: scoring.selection(results[point], cases))
     found = scoring.selection(results[chosen], cases)
     f1, dice, false = scoring.summary(results[chosen], cases)
@@ -192,44 +237,76 @@ def _validate(network: UNet3D, cases: list[Case], config: TrainConfig, run: Path
     for case in cases:
         m = results[chosen][case.name]
         row[case.name] = f"F1 {m.f1:.2f} Dice {m.dice:.2f} sens {m.sensl:.2f} ppv {m.ppvl:.2f} false {m.false_lesions}"
-    fixed = scoring.summary(results[(0.8, 10.0)], cases)
-    row["at .8 and 10 mm3"] = f"{fixed[0]:.3f} {fixed[1]:.3f} {fixed[2]}"
     row["seconds"] = round(time.monotonic() - before, 1)
-    _append(run / "validation.csv", row)
-    print(row, flush=True)
-    predict = PredictConfig(window=window, threshold=chosen[0], minimum_volume_mm3=chosen[1])
+    _log(run / "validation.csv", row)
+    predict = PredictConfig(window=config.patches.patch, threshold=chosen[0], minimum_volume_mm3=chosen[1])
     settings = Config(network=network.config, predict=predict)
     provenance = _provenance(config, step, found)
     checkpoint.save(run / "last.pt", network, settings, provenance)
     if found > best:
         checkpoint.save(run / "best.pt", network, settings, provenance)
-    return max(best, found)
+    return found
+
+
+def _save(state: Path, network: UNet3D, average: UNet3D, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+    """Write aside, then rename: a run that is ended meanwhile keeps its last state."""
+    content = {
+        "network": network.state_dict(),
+        "average": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "progress": dataclasses.asdict(progress),
+    }
+    unfinished = state.with_suffix(".unfinished")
+    torch.save(content, unfinished)
+    unfinished.replace(state)
 
 
 def _provenance(config: TrainConfig, step: int, found: float) -> dict[str, str]:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    challenge = isinstance(config.patches, ChallengeConfig)
     return {
         "command": " ".join(["python", "-m", "training.train", *sys.argv[1:]]),
         "commit": commit or "unknown",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "data": "open data of training/README.md; patients 01 and 03 for validation only",
+        "data": "MSSEG-2 training patients but for one fold, which validates"
+        if challenge
+        else "open data of training/README.md; patients 01 and 03 for validation only",
         "step": str(step),
-        "iqda": config.synthesis.iqda,
+        "iqda": config.patches.iqda,
         "loss": config.loss,
-        "selection": f"{found:.4f}, mean of F1 and Dice on the validation pairs less {scoring.FALSE_LESION_COST} a false lesion",
+        "selection": f"{found:.4f}, mean of F1 and Dice on the validation pairs less {scoring.FALSE_LESION_COST} a false lesion where none is new",
     }
 
 
-def _append(path: Path, row: Mapping[str, object]) -> None:
-    """Add a line to a CSV file; the first one brings the header."""
+def _autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+
+
+def _now(device: torch.device) -> float:
+    """Seconds, when what was asked of the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.monotonic()
+
+
+def _log(path: Path, row: Mapping[str, object]) -> None:
+    """Print a line and add it to a CSV file, which its first line gives a header; only one of the processes does."""
+    if processes.rank() > 0:
+        return
     new = not path.is_file()
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, row)
         if new:
             writer.writeheader()
         writer.writerow(row)
+    _say(str(row))
+
+
+def _say(line: str) -> None:
+    if processes.rank() == 0:
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main()
+    commands.run(main)

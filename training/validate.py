@@ -22,6 +22,7 @@ from app.metrics import CaseMetrics
 from app.predictor import Predictor
 from training import scoring
 from training.augmentation import average_slices, blur, sharpen
+from training.config import TrainConfig
 from training.scoring import Case
 
 Array = npt.NDArray[np.float32]
@@ -43,7 +44,7 @@ def main() -> None:
     predict = predictor.config.predict
     point = (predict.threshold, predict.minimum_volume_mm3)
     if arguments.choose:
-        results = scoring.table(probabilities, cases)
+        results = scoring.table(probabilities, cases, TrainConfig().thresholds, TrainConfig().minimum_volumes_mm3)
         ranked = sorted(results, key=lambda candidate: -scoring.selection(results[candidate], cases))
         print_points(results, ranked[:8], cases)
         point = ranked[0]

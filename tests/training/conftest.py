@@ -1,4 +1,4 @@
-"""A tiny prepared folder, made once: two heads, one scan, two pairs, three shapes."""
+"""Tiny prepared folders, made once: two heads, one scan, two pairs, three shapes; and five patients of a made-up challenge."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from training import prepare, tiny
+from training import msseg2, prepare, tiny
 
 
 @pytest.fixture(autouse=True, scope="package")
@@ -24,4 +24,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     tiny.write_open_data(folder / "data", np.random.default_rng(0))
     prepare.prepare_open_data(folder / "data", folder / "prepared")
+    return folder / "prepared"
+
+
+@pytest.fixture(scope="session")
+def challenge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("challenge")
+    tiny.write_challenge(folder / "data", np.random.default_rng(0))
+    msseg2.prepare_challenge(folder / "data", folder / "prepared", count=2, seed=1, preprocessing_by="none")
     return folder / "prepared"

@@ -38,9 +38,13 @@ def test_samples_are_what_the_network_sees(prepared: Path) -> None:
 
 
 def test_one_seed_one_stream(prepared: Path) -> None:
-    first, second = (PairStream(prepared, SynthesisConfig(patch=32), 3, CPU).batch(4) for _ in range(2))
-    assert torch.equal(first.scans, second.scans)
-    assert torch.equal(first.truth, second.truth)
+    first, second = (PairStream(prepared, SynthesisConfig(patch=32), 3, CPU) for _ in range(2))
+    in_order = [first.sample(number) for number in range(4)]
+    for number in (2, 0, 3, 1):  # a sample depends on the seed and its number, not on what was drawn before
+        again = second.sample(number)
+        assert torch.equal(in_order[number].scans, again.scans)
+        assert torch.equal(in_order[number].truth, again.truth)
+    assert not torch.equal(in_order[0].scans, in_order[1].scans)
 
 
 def test_new_lesions_are_brighter_at_followup_only(prepared: Path) -> None:

@@ -1,23 +1,39 @@
-"""The loop: goes on where it stopped, writes checkpoints that the predictor reads, needs no SimpleITK."""
+"""The loop: goes on where it stopped to the bit, is the same loop in two processes, writes what the predictor reads, needs no SimpleITK."""
 
 import csv
 import dataclasses
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from app.config import NetworkConfig
+from app.errors import InputError
 from app.predictor import Predictor
-from training.config import SynthesisConfig, TrainConfig
+from training import folds
+from training.config import PAPER_RECIPE, SynthesisConfig, TrainConfig
 from training.publish import publish
 from training.train import follow, learning_rate, train
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
-CONFIG = TrainConfig(steps=2, validate_steps=2, warmup_steps=2, batch=1, synthesis=SynthesisConfig(patch=32))
-NETWORK = NetworkConfig(features=8, dropout=0.1)
+PATCHES = SynthesisConfig(patch=32)
+CONFIG = TrainConfig(features=8, steps=6, validate_steps=6, warmup_steps=2, batch=1, precision="float32", patches=PATCHES)
+
+
+@pytest.fixture
+def _deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 def test_rate_warms_up_and_decays() -> None:
@@ -25,6 +41,10 @@ def test_rate_warms_up_and_decays() -> None:
     assert learning_rate(0, config) == pytest.approx(0.1)
     assert learning_rate(50, config) == pytest.approx((1 + 0.02) / 2)  # the cosine is half way
     assert learning_rate(100, config) == pytest.approx(0.02)
+
+
+def test_rate_of_the_paper_stays() -> None:
+    assert {learning_rate(step, PAPER_RECIPE) for step in (0, 1, 1000, 74_999)} == {1e-4}
 
 
 def test_average_follows() -> None:
@@ -35,39 +55,89 @@ def test_average_follows() -> None:
     assert float(slow.weight.detach()) == pytest.approx(0.1)
 
 
-def test_a_stopped_run_goes_on_where_it_was(prepared: Path, tmp_path: Path) -> None:
-    train(prepared, tmp_path / "parts", CONFIG, NETWORK, CPU, stop_at=1)
+@pytest.mark.usefixtures("_deterministic")
+def test_six_steps_are_three_and_three(prepared: Path, tmp_path: Path) -> None:
+    train(prepared, tmp_path / "whole", CONFIG, CPU)
+    train(prepared, tmp_path / "parts", CONFIG, CPU, stop_at=3)
+    train(prepared, tmp_path / "parts", CONFIG, CPU, stop_at=3)  # nothing left to do: reads, changes nothing
     stopped = torch.load(tmp_path / "parts" / "state.pt", weights_only=True)
-    train(prepared, tmp_path / "parts", CONFIG, NETWORK, CPU, stop_at=1)  # nothing left to do: reads, changes nothing
-    train(prepared, tmp_path / "parts", CONFIG, NETWORK, CPU)
-    train(prepared, tmp_path / "whole", CONFIG, NETWORK, CPU)
+    train(prepared, tmp_path / "parts", CONFIG, CPU)
     whole, parts = (torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("whole", "parts"))
-    assert stopped["step"] == 1
-    assert (whole["step"], parts["step"]) == (2, 2)
-    # the same patches and the same dropout were drawn; weights agree to bfloat16's rounding, of which Adam makes up to one learning rate a step
-    assert torch.equal(whole["stream"], parts["stream"])
-    assert torch.equal(whole["dropout"], parts["dropout"])
-    for name, values in whole["network"].items():
-        torch.testing.assert_close(parts["network"][name], values, atol=2 * CONFIG.learning_rate, rtol=0)
+    assert (stopped["progress"]["step"], whole["progress"]["step"], parts["progress"]["step"]) == (3, 6, 6)
+    for part in ("network", "average"):
+        assert all(torch.equal(parts[part][name], values) for name, values in whole[part].items())
+        assert not all(torch.equal(stopped[part][name], values) for name, values in whole[part].items())
+    for moments, others in zip(whole["optimiser"]["state"].values(), parts["optimiser"]["state"].values(), strict=True):
+        assert all(torch.equal(moments[name], others[name]) for name in ("step", "exp_avg", "exp_avg_sq"))
 
     # and what it leaves behind is what the tool reads
     publish([tmp_path / "whole" / "best.pt", tmp_path / "parts" / "last.pt"], tmp_path / "weights")
     predictor = Predictor.from_folder(tmp_path / "weights", CPU)
     assert len(predictor.networks) == 2
     assert predictor.config.predict.window == 32
-    with (tmp_path / "whole" / "validation.csv").open() as file:
-        assert [row["step"] for row in csv.DictReader(file)] == ["2"]
+    assert [row["step"] for row in rows(tmp_path / "whole" / "validation.csv")] == ["6"]
+
+
+def test_out_of_time_it_stops_and_leaves_all_that_is_needed(prepared: Path, tmp_path: Path) -> None:
+    train(prepared, tmp_path, CONFIG, CPU, minutes=0)
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["progress"]["step"] == 1
+    assert (tmp_path / "best.pt").is_file()
+    train(prepared, tmp_path, CONFIG, CPU, minutes=0)
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["progress"]["step"] == 2
+
+
+def test_a_run_without_gain_ends(challenge: Path, tmp_path: Path) -> None:
+    # nothing is learnt at rate 0, so the second validation brings no gain, nor does the third: patience 2 ends the run there
+    config = dataclasses.replace(
+        PAPER_RECIPE,
+        features=8,
+        batch=1,
+        steps=9,
+        validate_steps=1,
+        patience=2,
+        learning_rate=0.0,
+        patches=dataclasses.replace(PAPER_RECIPE.patches, patch=32),
+    )
+    train(challenge, tmp_path, config, CPU, fold=1)
+    assert [row["step"] for row in rows(tmp_path / "validation.csv")] == ["1", "2", "3"]
+    held_out = [name for name, fold in folds.read(challenge).items() if fold == 1]
+    assert {f"{name} forward" for name in held_out} <= set(rows(tmp_path / "validation.csv")[0])
+    train(challenge, tmp_path, config, CPU, fold=1)  # called again it knows that it has ended
+    assert len(rows(tmp_path / "validation.csv")) == 3
+
+
+def test_two_processes_train_as_one(prepared: Path, tmp_path: Path) -> None:
+    words = ["-m", "training.train", "--prepared", str(prepared), "--device", "cpu", "--precision", "float32", "--dropout", "0", "--batch", "2"]
+    words += ["--features", "8", "--patch", "32", "--steps", "3"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *words, "--run", str(tmp_path / "one")], check=True, cwd=REPOSITORY, env=environment)
+    # "--" because torchrun would read --run as one of its own
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "--local-addr", "127.0.0.1"]
+    subprocess.run([*torchrun, words[0], "--", *words[1:], "--run", str(tmp_path / "two")], check=True, cwd=REPOSITORY, env=environment)
+    one, two = (torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("one", "two"))
+    losses = [float(rows(tmp_path / name / "log.csv")[0]["loss"]) for name in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    # the gradients too (weights are no measure: Adam makes a whole step of a gradient that is all rounding)
+    for moments, others in zip(one["optimiser"]["state"].values(), two["optimiser"]["state"].values(), strict=True):
+        gradient = moments["exp_avg"]
+        torch.testing.assert_close(others["exp_avg"], gradient, atol=1e-4 * float(gradient.abs().max()), rtol=0)
+    assert len(rows(tmp_path / "two" / "log.csv")) == 1  # one of the two writes
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.processes.count", lambda: 2)
+    with pytest.raises(InputError, match="a batch of 1 for 2 processes"):
+        train(prepared, tmp_path, CONFIG, CPU)
 
 
 @pytest.mark.slow
 def test_training_lowers_the_loss(prepared: Path, tmp_path: Path) -> None:
-    config = dataclasses.replace(CONFIG, steps=41, validate_steps=1000, learning_rate=3e-3)
-    train(prepared, tmp_path, config, NETWORK, CPU, stop_at=40)  # the last step would validate
-    with (tmp_path / "log.csv").open() as file:
-        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    config = dataclasses.replace(CONFIG, steps=41, validate_steps=1000, learning_rate=3e-3, precision="bfloat16")
+    train(prepared, tmp_path, config, CPU, stop_at=40)
+    losses = [float(row["loss"]) for row in rows(tmp_path / "log.csv")]
     assert losses[-1] < 0.8 * losses[0]
 
 
 def test_no_simpleitk_is_needed() -> None:
     code = "import sys, training.train; sys.exit('SimpleITK' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)

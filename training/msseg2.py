@@ -1,0 +1,86 @@
+"""From the folders of the MSSEG-2 challenge to the compact arrays that training reads, and who validates which fold.
+
+    python -m training.msseg2 --data MSSEG2/training --out runs/msseg2/prepared
+
+A patient's folder holds flair_time01_on_middle_space.nii.gz, flair_time02_on_middle_space.nii.gz, ground_truth.nii.gz (the consensus) and
+ground_truth_expert1.nii.gz to 4. Arrays are `(z, y, x)` at 1 mm, axes running to superior, posterior and left.
+"""
+
+import argparse
+import functools
+import logging
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from app import image, pipeline
+from app.brain import BrainExtractor
+from app.cases import Case, find_cases
+from app.config import Config
+from app.image import Mask
+from app.pipeline import Networks, Preprocessing
+from app.predictor import Predictor
+from training import commands, folds
+from training.prepare import MARGIN_MM, WEIGHTS, Arrays, box_around, save_arrays
+
+EXPERTS = (1, 2, 3, 4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The challenge's folders to prepared arrays and folds.")
+    parser.add_argument("--data", type=Path, required=True, help="folder with one folder a patient")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--folds", type=int, default=5, help="the paper does not say how many")
+    parser.add_argument("--seed", type=int, default=1, help="of the folds")
+    parser.add_argument(
+        "--preprocessing", choices=get_args(Preprocessing), default="native", help='as of "app segment"; "none": skull and bias field are gone'
+    )
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    prepare_challenge(arguments.data, arguments.out, arguments.folds, arguments.seed, arguments.preprocessing)
+
+
+def prepare_challenge(data: Path, out: Path, count: int, seed: int, preprocessing_by: Preprocessing) -> None:
+    """Write `pairs/<patient>.npz` and `folds.json`; pairs that are there already are kept. Raises InputError for a patient without all files."""
+    cases, problems = find_cases(data)
+    if problems:
+        raise problems[0]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # there is no lesion network yet, only its settings
+    networks = Networks(Predictor([], Config(), device), BrainExtractor.from_file(WEIGHTS / "brain.pt", device))
+    changed = {}
+    for case in cases:
+        path = out / "pairs" / f"{case.name}.npz"
+        save_arrays(path, functools.partial(prepare_patient, case, networks, preprocessing_by))
+        with np.load(path) as arrays:
+            changed[case.name] = bool(arrays["truth_forward"].any())
+    folds.write(out, folds.draw(changed, count, seed), seed)
+
+
+def prepare_patient(case: Case, networks: Networks, preprocessing_by: Preprocessing) -> Arrays:
+    """`channels`, `brain`, `truth_forward` (consensus), nothing to ignore, the four `experts`: on the network's grid, masks by nearest neighbour."""
+    baseline, followup = image.read(case.baseline), image.read(case.followup)
+    names = ["ground_truth", *(f"ground_truth_expert{expert}" for expert in EXPERTS)]
+    masks = [image.read_mask(case.followup.parent / f"{name}.nii.gz", followup) for name in names]
+    aligned, pair = pipeline.prepare(baseline, followup, networks, preprocessing_by=preprocessing_by)
+    box = box_around(pair.brain, MARGIN_MM)
+
+    def on_grid(mask: sitk.Image) -> Mask:
+        moved = sitk.Resample(mask, pair.grid, aligned.to_followup, sitk.sitkNearestNeighbor)
+        return sitk.GetArrayFromImage(moved)[box] > 0  # type: ignore[no-any-return]
+
+    truth, *experts = (on_grid(mask) for mask in masks)
+    return {
+        "channels": pair.channels()[:, *box].astype(np.float16),
+        "brain": pair.brain[box],
+        "truth_forward": truth,
+        "ignore_forward": np.zeros_like(truth),
+        "experts": np.stack(experts),
+    }
+
+
+if __name__ == "__main__":
+    commands.run(main)
