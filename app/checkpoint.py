@@ -32,10 +32,13 @@ def save(path: Path, network: UNet3D, config: Config, provenance: dict[str, str]
     unfinished = path.with_suffix(".unfinished")
     torch.save({"weights": state, "config": config.to_json(), "provenance": json.dumps(provenance)}, unfinished)
     unfinished.replace(path)
-    sums = path.parent / SUMS
-    hashes = _read_sums(sums) if sums.is_file() else {}
-    hashes[path.name] = sha256(path)
-    sums.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(hashes.items())))
+    _note(path, sha256(path))
+
+
+def remove(path: Path) -> None:
+    """Delete a checkpoint and its line in SHA256SUMS."""
+    path.unlink()
+    _note(path, None)
 
 
 def load(path: Path) -> Checkpoint:
@@ -70,6 +73,16 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _note(path: Path, digest: str | None) -> None:
+    """Set a file's line in SHA256SUMS, or drop it."""
+    sums = path.parent / SUMS
+    hashes = _read_sums(sums) if sums.is_file() else {}
+    hashes.pop(path.name, None)
+    if digest is not None:
+        hashes[path.name] = digest
+    sums.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(hashes.items())))
 
 
 def _read_sums(path: Path) -> dict[str, str]:

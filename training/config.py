@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 Range = tuple[float, float]
 
+THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)  # operating points among which validation finds the best
+MINIMUM_VOLUMES_MM3 = (3.0, 6.0, 10.0, 15.0, 20.0, 30.0, 40.0)
+
 
 @dataclass(frozen=True)
 class IqdaConfig:
@@ -129,8 +132,8 @@ class TrainConfig:
     ema: float = 0.99  # of the weights, a step; the average is validated and kept
     validate_steps: int = 200
     patience: float = math.inf  # validations without gain after which a run ends
-    thresholds: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)  # among which validation finds the best
-    minimum_volumes_mm3: tuple[float, ...] = (3.0, 6.0, 10.0, 15.0, 20.0, 30.0, 40.0)
+    thresholds: tuple[float, ...] = THRESHOLDS
+    minimum_volumes_mm3: tuple[float, ...] = MINIMUM_VOLUMES_MM3
     validation_overlap: float = 0.1  # of windows; the shipped 0.5 costs five times as much
     checkpoint_minutes: float = 3.0
     patches: SynthesisConfig | ChallengeConfig = field(default_factory=SynthesisConfig)

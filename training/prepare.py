@@ -24,6 +24,7 @@ from app.brain import BrainExtractor
 from app.config import PreprocessConfig
 from app.errors import InputError
 from app.image import Array, Mask
+from training import commands
 
 logger = logging.getLogger(__name__)
 
@@ -234,4 +235,4 @@ def save_arrays(path: Path, make: Callable[[], Arrays]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    commands.run(main)

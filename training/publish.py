@@ -10,6 +10,7 @@ from pathlib import Path
 
 from app import checkpoint
 from app.errors import InputError
+from training import commands
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
 
 
 def publish(checkpoints: Sequence[Path], weights: Path, threshold: float | None = None, minimum_mm3: float | None = None) -> None:
-    """Write fold<n>.pt and their hashes, all with one operating point: the one given, or that of the first checkpoint.
+    """Write fold<n>.pt and their hashes, and no other, all with one operating point: the one given, or that of the first checkpoint.
 
     Raises InputError if the networks were trained on other windows or grids.
     """
@@ -39,7 +40,9 @@ def publish(checkpoints: Sequence[Path], weights: Path, threshold: float | None 
             raise InputError(f"{path}: trained on other windows or another grid than {checkpoints[0]}; wanted folds of one kind")
         config = dataclasses.replace(fold.config, predict=predict)
         checkpoint.save(weights / f"fold{number}.pt", fold.network, config, fold.provenance)
+    for path in set(weights.glob("fold*.pt")) - {weights / f"fold{number}.pt" for number in range(1, len(folds) + 1)}:
+        checkpoint.remove(path)  # of an ensemble published before
 
 
 if __name__ == "__main__":
-    main()
+    commands.run(main)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from app import metrics
 from app.errors import InputError
 from app.metrics import CaseMetrics
+from training.config import MINIMUM_VOLUMES_MM3, THRESHOLDS
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -25,11 +26,15 @@ TINY_MM3 = 30.0  # a truth this small counts as none (patient01 backward, 0.02 m
 class Case:
     """One pair in one time order, on the network's grid."""
 
-    name: str
+    name: str  # "<patient> forward" or "<patient> backward"
     channels: Array  # (2, z, y, x)
     brain: Mask
     truth: Mask
     ignore: Mask  # taken out of prediction and truth
+
+    @property
+    def patient(self) -> str:
+        return self.name.rsplit(" ", 1)[0]
 
     @property
     def has_new(self) -> bool:
@@ -59,11 +64,20 @@ def score(probability: Array, case: Case, threshold: float, minimum_volume_mm3: 
 
 
 def table(
-    probabilities: Mapping[str, Array], cases: Sequence[Case], thresholds: Sequence[float], minimum_volumes_mm3: Sequence[float]
+    probabilities: Mapping[str, Array],
+    cases: Sequence[Case],
+    thresholds: Sequence[float] = THRESHOLDS,
+    minimum_volumes_mm3: Sequence[float] = MINIMUM_VOLUMES_MM3,
 ) -> dict[tuple[float, float], dict[str, CaseMetrics]]:
     """{(threshold, minimum volume): {case: measures}}."""
     points = itertools.product(thresholds, minimum_volumes_mm3)
     return {point: {case.name: score(probabilities[case.name], case, *point) for case in cases} for point in points}
+
+
+def without_change(probability: Array, threshold: float, minimum_volume_mm3: float) -> tuple[int, int]:
+    """False lesions and their mm^3 where nothing is new."""
+    _, sizes = metrics.components(probability > threshold, math.floor(minimum_volume_mm3) + 1)
+    return len(sizes), int(sizes.sum())
 
 
 def summary(measures: Mapping[str, CaseMetrics], cases: Sequence[Case]) -> tuple[float, float, int]:

@@ -1,15 +1,17 @@
-"""What the networks of a weights folder do on whole scans: the validation pairs, and scans without any change.
+"""What the networks of a weights folder do on whole scans that they were not trained on, and on scans without any change.
 
-    python -m training.validate --prepared runs/prepared --weights weights            # at the stored operating point
-    python -m training.validate --prepared runs/prepared --weights weights --choose   # find the best point on the pairs and store it
+    python -m training.validate --prepared runs/open/prepared --weights weights            # at the stored operating point
+    python -m training.validate --prepared runs/open/prepared --weights weights --choose   # find the best point on the pairs and store it
 
-Scored on the network's 1 mm grid with the truth brought there by nearest neighbour, ignore zones taken out of prediction and truth. The truth is
-derived from the intensities (open data's README) and favours subtraction; it includes enlarging lesions.
+Scored on the network's 1 mm grid with the truth brought there by nearest neighbour, ignore zones taken out of prediction and truth. The open pairs'
+truth is derived from the intensities (open data's README) and favours subtraction; it includes enlarging lesions. The challenge's patients are each
+predicted by the one network whose fold held them out.
 """
 
 import argparse
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +20,11 @@ import torch
 from scipy import ndimage
 
 from app import checkpoint, metrics
+from app.errors import InputError
 from app.metrics import CaseMetrics
 from app.predictor import Predictor
-from training import scoring
+from training import card, commands, folds, scoring
 from training.augmentation import average_slices, blur, sharpen
-from training.config import TrainConfig
 from training.scoring import Case
 
 Array = npt.NDArray[np.float32]
@@ -32,32 +34,63 @@ MOVE_DEG, MOVE_MM = 0.5, (0.4, -0.3, 0.3)  # leftover misalignment of the copies
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Validate the networks of a folder on whole scans.")
-    parser.add_argument("--prepared", type=Path, required=True, help="folder written by training.prepare")
+    parser.add_argument("--prepared", type=Path, required=True, help="folder written by training.prepare or training.msseg2")
     parser.add_argument("--weights", type=Path, required=True, help="folder with fold*.pt")
     parser.add_argument("--choose", action="store_true", help="store the operating point that is best on the validation pairs")
-    parser.add_argument("--negatives", action="store_true", help="also pairs of a training scan and a degraded, slightly moved copy of it")
+    parser.add_argument(
+        "--negatives", action="store_true", help="also pairs without change: a scan twice, and against degraded, slightly moved copies"
+    )
+    parser.add_argument("--card", action="store_true", help="write MODEL_CARD.md beside the weights")
     arguments = parser.parse_args()
 
-    predictor = Predictor.from_folder(arguments.weights, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     cases = scoring.read_cases(arguments.prepared / "pairs")
-    probabilities = {case.name: predictor(case.channels, case.brain) for case in cases}
-    predict = predictor.config.predict
+    everyone = Predictor.from_folder(arguments.weights, device())
+    predictors = out_of_fold(arguments.prepared, arguments.weights) if (arguments.prepared / folds.FILE).is_file() else {}
+    probabilities = {case.name: predictors.get(case.patient, everyone)(case.channels, case.brain) for case in cases}
+    predict = everyone.config.predict
     point = (predict.threshold, predict.minimum_volume_mm3)
     if arguments.choose:
-        results = scoring.table(probabilities, cases, TrainConfig().thresholds, TrainConfig().minimum_volumes_mm3)
+        results = scoring.table(probabilities, cases)
         ranked = sorted(results, key=lambda candidate: -scoring.selection(results[candidate], cases))
-        print_points(results, ranked[:8], cases)
+        print("\n".join(point_lines(results, ranked[:8], cases)))
         point = ranked[0]
         for path in sorted(arguments.weights.glob("fold*.pt")):
             set_operating_point(path, *point)
-    print(f"threshold {point[0]}, lesions of more than {point[1]} mm^3")
-    print_cases({case.name: scoring.score(probabilities[case.name], case, *point) for case in cases}, cases)
-
+    lines = [f"threshold {point[0]}, lesions of more than {point[1]} mm^3"]
+    table = case_lines({case.name: scoring.score(probabilities[case.name], case, *point) for case in cases}, cases)
+    print("\n".join([*lines, *table]))
+    lines += table[-1:] if predictors else table  # the challenge's patients stay out of the card
+    experts = expert_lines(arguments.prepared / "pairs")
+    print("\n".join(experts), flush=True)
+    lines += experts
     if arguments.negatives:
+        unchanging = [case for case in cases if not case.has_new]
+        found = {case.name: scoring.without_change(probabilities[case.name] * ~case.ignore, *point) for case in unchanging}
         for path in sorted(arguments.prepared.glob("scans/*.npz")):
             for case in unchanged(path):
-                labels, sizes = metrics.components(predictor(case.channels, case.brain) > point[0], math.floor(point[1]) + 1)
-                print(f"{case.name:45s} {labels.max():3d} false lesions, {sizes.sum():6d} mm^3", flush=True)
+                found[case.name] = scoring.without_change(everyone(case.channels, case.brain), *point)
+        negatives = negative_lines(found)
+        print("\n".join(negatives), flush=True)
+        lines += negatives
+    if arguments.card:
+        card.write(arguments.weights, lines)
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def out_of_fold(prepared: Path, weights: Path) -> dict[str, Predictor]:
+    """{patient: the network that never saw it}. Raises InputError if the weights are not one network a fold."""
+    of_patient = folds.read(prepared)
+    paths = {fold: weights / f"fold{fold}.pt" for fold in sorted(set(of_patient.values()))}
+    if set(weights.glob("fold*.pt")) != set(paths.values()):
+        raise InputError(
+            f"{weights}: not one fold<n>.pt for each of the {len(paths)} folds of {prepared / folds.FILE}; wanted weights of this training"
+        )
+    networks = {fold: checkpoint.load(path) for fold, path in paths.items()}
+    predictors = {fold: Predictor([loaded.network], loaded.config, device()) for fold, loaded in networks.items()}
+    return {patient: predictors[fold] for patient, fold in of_patient.items()}
 
 
 def set_operating_point(path: Path, threshold: float, minimum_volume_mm3: float) -> None:
@@ -94,20 +127,45 @@ def move(scan: Array) -> Array:
     return ndimage.affine_transform(scan, matrix, centre - matrix @ centre + MOVE_MM, order=1)  # type: ignore[no-any-return]
 
 
-def print_points(results: dict[tuple[float, float], dict[str, CaseMetrics]], points: list[tuple[float, float]], cases: list[Case]) -> None:
+def point_lines(
+    results: dict[tuple[float, float], dict[str, CaseMetrics]], points: Sequence[tuple[float, float]], cases: Sequence[Case]
+) -> list[str]:
+    lines = []
     for point in points:
         f1, dice, false = scoring.summary(results[point], cases)
-        print(f"threshold {point[0]:.2f}  minimum {point[1]:4.0f} mm^3  mean F1 {f1:.3f}  mean Dice {dice:.3f}  false where nothing is new {false}")
+        counts = f"mean F1 {f1:.3f}  mean Dice {dice:.3f}  false where nothing is new {false}"
+        lines.append(f"threshold {point[0]:.2f}  minimum {point[1]:4.0f} mm^3  {counts}")
+    return lines
 
 
-def print_cases(measures: dict[str, CaseMetrics], cases: list[Case]) -> None:
-    print(f"{'':20s}    F1  Dice SensL  PPVL  lesions found missed false")
+def case_lines(measures: dict[str, CaseMetrics], cases: Sequence[Case]) -> list[str]:
+    lines = [f"{'':20s}    F1  Dice SensL  PPVL  lesions found missed false"]
     for name, m in measures.items():
         counts = f"{m.reference_lesions:9d}{m.detected_lesions:6d}{m.missed_lesions:7d}{m.false_lesions:6d}"
-        print(f"{name:20s}{m.f1:6.3f}{m.dice:6.3f}{m.sensl:6.2f}{m.ppvl:6.2f}{counts}")
+        lines.append(f"{name:20s}{m.f1:6.3f}{m.dice:6.3f}{m.sensl:6.2f}{m.ppvl:6.2f}{counts}")
     f1, dice, false = scoring.summary(measures, cases)
-    print(f"mean F1 {f1:.3f}, Dice {dice:.3f} where lesions are new; {false} false lesions where none is")
+    return [*lines, f"mean F1 {f1:.3f}, Dice {dice:.3f} where lesions are new; {false} false lesions where none is"]
+
+
+def expert_lines(pairs: Path) -> list[str]:
+    """How well each of the challenge's experts agrees with the consensus, by the same measures: what a network can be held against."""
+    scores: dict[int, list[tuple[float, float]]] = {}
+    for path in sorted(pairs.glob("*.npz")):
+        with np.load(path) as arrays:
+            truth = arrays["truth_forward"] & arrays["brain"]
+            if "experts" in arrays and truth.any():
+                for number, expert in enumerate(arrays["experts"], start=1):
+                    measures = metrics.evaluate(expert & arrays["brain"], truth, scoring.SPACING_MM, distances=False)
+                    scores.setdefault(number, []).append((measures.f1, measures.dice))
+    means = {number: np.mean(values, axis=0) for number, values in scores.items()}
+    return [f"expert {number} against the consensus: mean F1 {f1:.3f}, Dice {dice:.3f}" for number, (f1, dice) in means.items()]
+
+
+def negative_lines(found: dict[str, tuple[int, int]]) -> list[str]:
+    """A line a pair without change, and the mean."""
+    lines = [f"{name:45s} {count:3d} false lesions, {volume:6d} mm^3" for name, (count, volume) in found.items()]
+    return [*lines, f"{sum(count for count, _ in found.values()) / max(len(found), 1):.3f} false lesions a pair without change ({len(found)} pairs)"]
 
 
 if __name__ == "__main__":
-    main()
+    commands.run(main)

@@ -20,8 +20,8 @@ from training.train import follow, learning_rate, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
-PATCHES = SynthesisConfig(patch=32)
-CONFIG = TrainConfig(features=8, steps=6, validate_steps=6, warmup_steps=2, batch=1, precision="float32", patches=PATCHES)
+PATCHES = SynthesisConfig(patch=16)
+CONFIG = TrainConfig(features=8, steps=6, validate_steps=6, warmup_steps=2, batch=1, precision="float32", validation_overlap=0.0, patches=PATCHES)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_six_steps_are_three_and_three(prepared: Path, tmp_path: Path) -> None:
     publish([tmp_path / "whole" / "best.pt", tmp_path / "parts" / "last.pt"], tmp_path / "weights")
     predictor = Predictor.from_folder(tmp_path / "weights", CPU)
     assert len(predictor.networks) == 2
-    assert predictor.config.predict.window == 32
+    assert predictor.config.predict.window == 16
     assert [row["step"] for row in rows(tmp_path / "whole" / "validation.csv")] == ["6"]
 
 
@@ -108,7 +108,7 @@ def test_a_run_without_gain_ends(challenge: Path, tmp_path: Path) -> None:
 
 def test_two_processes_train_as_one(prepared: Path, tmp_path: Path) -> None:
     words = ["-m", "training.train", "--prepared", str(prepared), "--device", "cpu", "--precision", "float32", "--dropout", "0", "--batch", "2"]
-    words += ["--features", "8", "--patch", "32", "--steps", "3"]
+    words += ["--features", "8", "--patch", "16", "--steps", "3"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, *words, "--run", str(tmp_path / "one")], check=True, cwd=REPOSITORY, env=environment)
     # "--" because torchrun would read --run as one of its own

@@ -1,0 +1,86 @@
+"""Whole scans: each of the challenge's patients by the network that never saw it, experts, pairs without change, and the card."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from app import checkpoint
+from app.config import Config, NetworkConfig, PredictConfig
+from app.errors import InputError
+from app.model import UNet3D
+from training import card, folds, validate
+from training.publish import publish
+from training.scoring import Case, without_change
+
+CONFIG = Config(network=NetworkConfig(features=8), predict=PredictConfig(window=32))
+PROVENANCE = {"command": "python -m training.train", "commit": "0" * 40, "date": "2026-11-24", "data": "made up", "step": "1", "iqda": "each", "loss": "dice"}
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """Two untrained networks that differ."""
+    for number in (1, 2):
+        torch.manual_seed(number)
+        checkpoint.save(tmp_path / "runs" / f"{number}.pt", UNet3D(CONFIG.network), CONFIG, PROVENANCE)
+    publish([tmp_path / "runs" / f"{number}.pt" for number in (1, 2)], tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+def test_each_patient_by_the_network_that_never_saw_it(challenge: Path, weights: Path) -> None:
+    predictors = validate.out_of_fold(challenge, weights)
+    of_patient = folds.read(challenge)
+    assert set(predictors) == set(of_patient)
+    for patient, predictor in predictors.items():
+        (network,) = predictor.networks
+        wanted = checkpoint.load(weights / f"fold{of_patient[patient]}.pt").network
+        assert all(torch.equal(a, b) for a, b in zip(network.parameters(), wanted.parameters(), strict=True))
+
+
+def test_weights_of_other_folds_are_refused(challenge: Path, weights: Path) -> None:
+    checkpoint.remove(weights / "fold2.pt")
+    with pytest.raises(InputError, match="not one fold<n>.pt for each of the 2 folds"):
+        validate.out_of_fold(challenge, weights)
+
+
+def test_publishing_fewer_networks_leaves_no_older_one(tmp_path: Path, weights: Path) -> None:
+    publish([tmp_path / "runs" / "2.pt"], weights)
+    assert sorted(path.name for path in weights.iterdir()) == ["SHA256SUMS", "fold1.pt"]
+    assert (weights / "SHA256SUMS").read_text().split()[1::2] == ["fold1.pt"]
+
+
+def test_experts_against_the_consensus(challenge: Path) -> None:
+    lines = validate.expert_lines(challenge / "pairs")
+    assert lines[0] == "expert 1 against the consensus: mean F1 1.000, Dice 1.000"
+    # the fourth marks every lesion a voxel thinner: a ball of 4 voxels' radius has about 268, one of 3 about 113, 2 x 113 / (268 + 113) = 0.6
+    assert lines[3].startswith("expert 4 against the consensus: mean F1 1.000, Dice 0.6")
+    assert len(lines) == 4
+
+
+def test_false_lesions_where_nothing_is_new() -> None:
+    probability = np.zeros((9, 9, 9), np.float32)
+    probability[1:4, 1:4, 1:4] = 0.9  # 27 mm^3
+    probability[6, 6, 6:8] = 0.9  # 2 mm^3, too small
+    assert without_change(probability, 0.5, 3.0) == (1, 27)
+    assert without_change(probability, 0.95, 3.0) == (0, 0)
+    lines = validate.negative_lines({"a": (1, 27), "b": (0, 0)})
+    assert lines[-1] == "0.500 false lesions a pair without change (2 pairs)"
+
+
+def test_pairs_without_change_differ_in_quality_alone(prepared: Path) -> None:
+    (scan,) = prepared.glob("scans/*.npz")
+    cases = validate.unchanged(scan)
+    assert isinstance(cases[0], Case)
+    assert not np.any(cases[0].channels[0] - cases[0].channels[1])
+    for case in cases[1:]:
+        assert 0 < np.abs(case.channels[1] - case.channels[0])[case.brain].mean() < 0.3
+        assert not case.truth.any()
+
+
+def test_the_card_names_every_network(weights: Path) -> None:
+    card.write(weights, ["mean F1 0.5"])
+    text = (weights / "MODEL_CARD.md").read_text()
+    for number in (1, 2):
+        assert checkpoint.sha256(weights / f"fold{number}.pt") in text
+    assert "8 base features" in text and "windows of 32^3" in text and "mean F1 0.5" in text and "not a medical device" in text

@@ -1,0 +1,56 @@
+"""The model card of a weights folder, from what the checkpoints carry and what validation printed."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from app import checkpoint
+from app.files import writing
+
+LIMITS = """## Intended use and limits
+Research only: not a medical device, not for diagnosis or treatment. Two FLAIR scans of one adult, as README.md says; a reader must check what is
+marked and what is not. Where the operating point or the checkpoint was chosen on the cases below, expect less on others. Lesions smaller than the
+minimum volume are dropped. Scanners, protocols and diseases that the data do not contain were not tried.
+"""
+
+
+def write(weights: Path, validation: Sequence[str]) -> None:
+    """Write `MODEL_CARD.md` beside the weights; `validation` are the lines that training.validate printed for them."""
+    paths = sorted(weights.glob("fold*.pt"))
+    folds = [checkpoint.load(path) for path in paths]
+    first = folds[0]
+    parameters = sum(values.numel() for values in first.network.parameters())
+    network, predict = first.config.network, first.config.predict
+    lines = [
+        "# Lesion network",
+        "",
+        "| | |",
+        "|---|---|",
+        "| Task | probability that a voxel belongs to a lesion that the follow-up FLAIR shows and the baseline does not |",
+        f"| Network | `app.model.UNet3D`, {network.features} base features, {parameters:,} parameters; {len(folds)} of them, averaged |",
+        f"| Input | both scans through `app.preprocessing` at {first.config.preprocess.spacing_mm} mm, windows of {predict.window}^3 voxels |",
+        f"| Operating point | threshold {predict.threshold}, lesions of more than {predict.minimum_volume_mm3} mm^3 |",
+        f"| Data | {first.provenance['data']} |",
+        f"| Card | written by `python -m training.validate --card`, {time.strftime('%Y-%m-%d', time.gmtime())} |",
+        "",
+        "| file | SHA-256 | date, commit | step | IQDA, loss | command |",
+        "|---|---|---|---|---|---|",
+    ]
+    for path, fold in zip(paths, folds, strict=True):
+        p = fold.provenance
+        lines.append(
+            f"| `{path.name}` | {fold.sha256} | {p['date']}, {p['commit'][:8]} | {p['step']} | {p['iqda']}, {p['loss']} | `{p['command']}` |"
+        )
+    lines += [
+        "",
+        "## Validation",
+        "Measures of the MSSEG-2 challenge (`app.metrics`), on the network's grid.",
+        "",
+        "```",
+        *validation,
+        "```",
+        "",
+        LIMITS,
+    ]
+    with writing(weights / "MODEL_CARD.md") as path:
+        path.write_text("\n".join(lines))
