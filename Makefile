@@ -3,7 +3,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 export MSNL_DATA ?= ../shared/data
 
-.PHONY: setup demo test test-all check niivue image image-test sbom clean
+.PHONY: setup demo test test-all check train-tiny niivue image image-test sbom clean
 
 setup: $(VENV)/installed
 
@@ -27,6 +27,9 @@ check: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/hadolint Dockerfile
+
+train-tiny: setup  # both recipes on made-up data, a minute or two
+	PYTHON=$(PYTHON) training/train.sh --tiny
 
 niivue:  # the report's viewer, again from npm
 	app/page/refresh_niivue.sh
