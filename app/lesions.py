@@ -30,13 +30,15 @@ class Lesion:
 
 
 def lesion_mask(probability: Array, config: PredictConfig, voxel_mm3: float) -> Mask:
-    """Voxels (z, y, x) above the threshold, in components of more than the minimum volume (METHOD 6: strictly more)."""
-    above = probability > config.threshold
-    labels, _ = ndimage.label(above)
-    volumes_mm3 = np.bincount(labels.ravel()) * voxel_mm3
-    keep = volumes_mm3 > config.minimum_volume_mm3
+    """Voxels (z, y, x) above the threshold, in components of which more than the minimum volume is certain (METHOD 6: strictly more).
+
+    Two probabilities, as in hysteresis thresholding (Canny 1986): a high one alone would cut a lesion short, a low one alone would let in false ones.
+    """
+    components, _ = ndimage.label(probability > config.threshold)
+    certain = np.bincount(components[probability > config.certain], minlength=components.max() + 1)
+    keep = certain * voxel_mm3 > config.minimum_volume_mm3
     keep[0] = False
-    mask: Mask = keep[labels]
+    mask: Mask = keep[components]
     return mask
 
 
