@@ -33,15 +33,14 @@ def read(path: Path) -> sitk.Image:
     A few NaN or infinite voxels become 0, with a warning. Raises InputError for a missing, truncated, 2-D, 4-D, colour, constant, or mostly
     non-finite image, and for a spacing that is not positive.
     """
-    image = sitk.Cast(_load(path), sitk.sitkFloat32)
+    stored, strays = _load(path)
+    image = sitk.Cast(stored, sitk.sitkFloat32)
     values = sitk.GetArrayViewFromImage(image)
-    finite = np.isfinite(values)
-    strays = _nifti_strays(path) if _is_nifti(path) else int(values.size - np.count_nonzero(finite))
     if strays > STRAY_FRACTION * values.size:
         raise InputError(f"{path}: {strays} of {values.size} voxels are NaN or infinite; wanted a scan with finite values")
     if strays:
         logger.warning("%s: %d voxels are NaN or infinite; taken as 0", path, strays)
-        image = like(np.where(finite, values, 0), image)
+        image = like(np.where(np.isfinite(values), values, 0), image)
         values = sitk.GetArrayViewFromImage(image)
     if values.min() == values.max():
         raise InputError(f"{path}: every voxel is {values.flat[0]:g}; wanted a scan that shows something")
@@ -50,7 +49,7 @@ def read(path: Path) -> sitk.Image:
 
 def read_mask(path: Path, grid_of: sitk.Image | None = None) -> sitk.Image:
     """Read a mask as uint8: 1 where the file is above 0. Raises InputError as `read` does, and if the grid is not that of `grid_of`."""
-    mask = _load(path) > 0
+    mask = _load(path)[0] > 0
     if grid_of is not None and not same_grid(mask, grid_of):
         raise InputError(f"{path}: a mask of {describe_grid(mask)}; wanted the scan's grid, {describe_grid(grid_of)}")
     return mask
@@ -62,13 +61,12 @@ def read_labels(path: Path, cut_fractions: bool = False) -> sitk.Image:
     Raises InputError as `read` does for an unusable file, for NaN and values outside 0 to 65535, and for fractions, as in a probability map, unless
     `cut_fractions` says to drop them (0.6 becomes 0).
     """
-    image = _load(path)
+    image, strays = _load(path)
     values = sitk.GetArrayViewFromImage(image)
-    strays = _nifti_strays(path) if np.issubdtype(values.dtype, np.floating) and _is_nifti(path) else 0
     if strays:
         raise InputError(f"{path}: {strays} voxels are NaN or infinite; wanted labels from 0 to 65535")
     low, high = values.min(), values.max()
-    if not (low >= 0 and high <= np.iinfo(np.uint16).max):  # NaN is neither
+    if low < 0 or high > np.iinfo(np.uint16).max:
         raise InputError(f"{path}: values from {low:g} to {high:g}; wanted labels from 0 to 65535")
     labels = sitk.Cast(image, sitk.sitkUInt16)
     if not cut_fractions and not np.array_equal(sitk.GetArrayViewFromImage(labels), values):
@@ -211,12 +209,11 @@ def _to_mm(grid: sitk.Image) -> npt.NDArray[np.float64]:
     return step
 
 
-def _load(path: Path) -> sitk.Image:
-    """Read a 3-D image of one channel with its stored pixel type. Raises InputError."""
+def _load(path: Path) -> tuple[sitk.Image, int]:
+    """Read a 3-D image of one channel with its stored pixel type, and say how many of its stored values are NaN or infinite. Raises InputError."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; wanted an image ({', '.join(SUFFIXES)})")
-    if _is_nifti(path):
-        _check_nifti(path)
+    nifti_strays = _check_nifti(path) if _is_nifti(path) else None
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
@@ -230,7 +227,12 @@ def _load(path: Path) -> sitk.Image:
         raise InputError(f"{path}: a {'x'.join(map(str, size))} image; wanted one 3-D scan")
     if "complex" in image.GetPixelIDTypeAsString():
         raise InputError(f"{path}: complex values; wanted real ones")
-    return image
+    return image, _strays(sitk.GetArrayViewFromImage(image)) if nifti_strays is None else nifti_strays
+
+
+def _strays(values: npt.NDArray[np.generic]) -> int:
+    """How many are NaN or infinite."""
+    return int(values.size - np.count_nonzero(np.isfinite(values)))
 
 
 # NIfTI-1 (nifti.nimh.nih.gov/nifti-1): offsets in the 348-byte header of the fields that ITK does not check or does not keep.
@@ -243,8 +245,11 @@ def _is_nifti(path: Path) -> bool:
     return suffix_of(path) in (".nii.gz", ".nii")
 
 
-def _check_nifti(path: Path) -> None:
-    """Raise InputError for what ITK lets through silently: a truncated file, and a spacing that is not positive."""
+def _check_nifti(path: Path) -> int:
+    """What ITK says nothing of: how many stored values are NaN or infinite (it reads them as 0).
+
+    Raises InputError for what else it lets through: a truncated file, and a spacing that is not positive.
+    """
     content, order = _nifti_bytes(path)
     sides = struct.unpack_from(f"{order}8h", content, _DIM)
     spacing = struct.unpack_from(f"{order}4f", content, _PIXDIM)[1:]
@@ -252,20 +257,13 @@ def _check_nifti(path: Path) -> None:
         raise InputError(f"{path}: a header with {sides[0]} dimensions; wanted a NIfTI image")
     if not all(math.isfinite(side) and side > 0 for side in spacing[: sides[0]]):
         raise InputError(f"{path}: spacing {spacing} mm; wanted three positive numbers")
-    wanted = int(struct.unpack_from(f"{order}f", content, _VOX_OFFSET)[0])
-    wanted += math.prod(max(side, 1) for side in sides[1 : sides[0] + 1]) * struct.unpack_from(f"{order}h", content, _BITPIX)[0] // 8
+    first = int(struct.unpack_from(f"{order}f", content, _VOX_OFFSET)[0])
+    count = math.prod(max(side, 1) for side in sides[1 : sides[0] + 1])
+    wanted = first + count * struct.unpack_from(f"{order}h", content, _BITPIX)[0] // 8
     if len(content) < wanted:
         raise InputError(f"{path}: truncated, {len(content)} of {wanted} bytes are there; wanted the whole file")
-
-
-def _nifti_strays(path: Path) -> int:
-    """How many stored values are NaN or infinite; ITK reads them as 0 and says nothing."""
-    content, order = _nifti_bytes(path)
     kind = _FLOATS.get(struct.unpack_from(f"{order}h", content, _DATATYPE)[0])
-    if kind is None:
-        return 0
-    stored = np.frombuffer(content, dtype=f"{order}{kind}", offset=int(struct.unpack_from(f"{order}f", content, _VOX_OFFSET)[0]))
-    return int(stored.size - np.count_nonzero(np.isfinite(stored)))
+    return 0 if kind is None else _strays(np.frombuffer(content, dtype=f"{order}{kind}", count=count, offset=first))
 
 
 def _nifti_bytes(path: Path) -> tuple[bytes, str]:

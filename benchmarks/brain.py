@@ -5,7 +5,7 @@
 
 HD-BET's masks and seconds are kept in --masks (they are also what training/brain_train.py takes with --scan): an empty folder times both methods
 side by side. HD-BET runs in its quickest setting (one network of five, no mirroring), both with OMP_NUM_THREADS threads; reading the scan is not
-counted, loading the weights is. "Lost" is the share of the reference that a mask leaves out. The data set's masks lie in a common space: masks are
+counted, loading the weights is. "Lost" is the share of the reference that a mask leaves out, "deep" what of it lies more than 2 mm from the mask. The data set's masks lie in a common space: masks are
 carried there by the data set's own transforms and compared inside the scan's field of view. Scans that came without skull have no such mask: there
 the reference is what was left of the head.
 """
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 import torch
+from scipy import ndimage
 
 from app import image
 from app.brain import BrainExtractor
@@ -69,7 +70,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
-    print("| scan | role | HD-BET: Dice, lost % | reference, Dice: ours, HD-BET | reference, lost %: ours, HD-BET | ml | s: ours, HD-BET |")
+    print("| scan | role | HD-BET: Dice, lost %, deep % | reference, Dice: ours, HD-BET | reference, lost %: ours, HD-BET | ml | s: ours, HD-BET |")
     print("|---|---|---|---|---|---|---|")
     for case in cases(chosen.data):
         scan = image.read(case.scan)
@@ -84,7 +85,7 @@ def main() -> None:
         reference = [pair for mask in (ours, peer) if (pair := on_reference(mask, scan, case)) is not None]
         volume_ml = mine.sum() * image.voxel_mm3(scan) / 1000
         print(
-            f"| {case.name} | {case.role} | {dice(mine, theirs):.3f}, {lost(mine, theirs):.2f} "
+            f"| {case.name} | {case.role} | {dice(mine, theirs):.3f}, {lost(mine, theirs):.2f}, {lost(near(mine, scan), theirs):.2f} "
             f"| {', '.join(f'{dice(*pair):.3f}' for pair in reference) or '-'} | {', '.join(f'{lost(*pair):.2f}' for pair in reference) or '-'} "
             f"| {volume_ml:.0f} | {seconds:.1f}, {peer_seconds:.1f} ({peer_seconds / seconds:.0f}x) |",
             flush=True,
@@ -100,6 +101,12 @@ def dice(mask: Mask, reference: Mask) -> float:
 def lost(mask: Mask, reference: Mask) -> float:
     """Percent of the reference outside the mask."""
     return float(100 * (reference & ~mask).sum() / reference.sum())
+
+
+def near(mask: Mask, scan: sitk.Image) -> Mask:
+    """What lies within 2 mm of a mask on the grid of `scan`."""
+    result: Mask = ndimage.distance_transform_edt(~mask, sampling=scan.GetSpacing()[::-1]) <= 2
+    return result
 
 
 def values(mask: sitk.Image) -> Mask:

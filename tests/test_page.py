@@ -124,7 +124,7 @@ def page(browser: Page, file: Path) -> Page:
         browser.open(file)
     assert browser.ask("return document.body.dataset.viewer") == "ready"
     for selector in ("input[name=show][value=both]", "input[name=planes][value='3']", "#overlay:not(:checked)"):
-        browser.ask(f"document.querySelector(\"{selector}\")?.click()")
+        browser.ask(f'document.querySelector("{selector}")?.click()')
     browser.ask("mark(1)")
     browser.complaints()
     return browser

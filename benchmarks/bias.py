@@ -1,0 +1,60 @@
+"""How steady is the bias correction? Real scans with a known field laid over them, and with a tenth of their slices cut off.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.bias --data ../shared/data
+
+A perfect correction gives the same brain each time. Printed is the standard deviation over the brain of the logarithm of the two corrected scans'
+ratio, in percent: what is left of the field (which varies by 10 % itself), and what the missing slices do. benchmarks/preprocessing.py says how
+alike the two visits of a patient become, and what the network makes of it; tests/test_n4.py holds a head whose true values are known.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from app import image
+from app.config import PreprocessConfig
+from app.image import Array, Mask
+from app.preprocessing import without_artefacts
+from benchmarks.alignment import read
+from benchmarks.preprocessing import WAYS
+
+SCANS = ("01/study1", "03/study2")
+FIELD_PERCENT = 10.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the open data")
+    folder = parser.parse_args().data / "open_ms_data" / "longitudinal"
+    print("| way | scan | left of the field, % | slices cut, % |\n|---|---|---|---|")
+    for name in SCANS:
+        scan, mask = read(folder, name)
+        brain = image.array(mask) > 0
+        fielded = image.like(image.array(scan) * np.exp(field(brain)), scan)
+        fewer = len(brain) // 10
+        for way in ("shipped", "N4 FWHM 0.15", "mask, then N4", "mask, then N4 FWHM 0.15"):
+            plain, corrected = (logarithm(one, brain, WAYS[way]) for one in (scan, fielded))
+            cut = logarithm(scan[:, :, fewer:], brain[fewer:], WAYS[way])
+            changes = spread(corrected - plain, brain), spread(cut - plain[fewer:], brain[fewer:])
+            print(f"| {way} | {name} | {changes[0]:.2f} | {changes[1]:.2f} |", flush=True)
+
+
+def field(brain: Mask) -> Array:
+    """A smooth logarithm with a standard deviation of FIELD_PERCENT over the brain."""
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, side) for side in brain.shape), indexing="ij")
+    smooth = x - 0.75 * y + 0.75 * np.cos(2 * z) + 0.5 * x * z
+    return (FIELD_PERCENT / 100 * smooth / smooth[brain].std()).astype(np.float32)
+
+
+def logarithm(scan: sitk.Image, brain: Mask, config: PreprocessConfig) -> Array:
+    return np.log(np.maximum(image.array(without_artefacts(scan, brain, config)), 1e-3))
+
+
+def spread(difference: Array, brain: Mask) -> float:
+    return 100 * float(difference[brain].std())
+
+
+if __name__ == "__main__":
+    main()
