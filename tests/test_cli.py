@@ -63,6 +63,9 @@ def test_segment_writes_what_is_asked_for_on_the_follow_up_s_grid(scans: tuple[P
     assert len(rows) == counted
     assert sum(int(row["voxels"]) for row in rows) == sitk.GetArrayFromImage(mask).sum()
     assert "<h1>" in (empty / "r.html").read_text()
+    for name in ("l.csv", "r.html"):  # a path may name a patient
+        assert scans[0].name not in (empty / name).read_text()
+        assert str(scans[0].parent) not in (empty / name).read_text()
 
 
 def test_the_same_scan_twice_warns_and_goes_on(scans: tuple[Path, Path], weights: Path, empty: Path) -> None:

@@ -80,8 +80,7 @@ function withoutViewer(why) {
   const message = document.getElementById("no-viewer");
   message.textContent = why;
   message.hidden = false;
-  document.getElementById("controls").hidden = true;
-  panes.hidden = true;
+  for (const id of ["controls", "panes", "viewer-help"]) document.getElementById(id).hidden = true;
   document.body.dataset.viewer = "none";
 }
 
