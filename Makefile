@@ -3,7 +3,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 export MSNL_DATA ?= ../shared/data
 
-.PHONY: setup demo test test-all check train-tiny niivue image image-test sbom clean
+.PHONY: setup demo test test-all check train-tiny niivue image image-test sbom peers clean
 
 setup: $(VENV)/installed
 
@@ -51,5 +51,14 @@ sbom: setup
 	$(VENV)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible --output-file sbom.json .runtime
 	rm -rf .runtime
 
+# What benchmarks/inference.py and training.py compare with, beside the run-time list, which holds torch where it is.
+peers: $(VENV)-peers/installed
+
+$(VENV)-peers/installed: requirements.txt pyproject.toml
+	python3 -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(VENV)-peers/bin/python -m pip install --quiet --requirement requirements.txt --group peers
+	touch $@
+
 clean:
-	rm -rf $(VENV) .runtime demo
+	rm -rf $(VENV) $(VENV)-peers .runtime demo
