@@ -15,7 +15,15 @@ from training.publish import publish
 from training.scoring import Case, without_change
 
 CONFIG = Config(network=NetworkConfig(features=8), predict=PredictConfig(window=32))
-PROVENANCE = {"command": "python -m training.train", "commit": "0" * 40, "date": "2026-11-24", "data": "made up", "step": "1", "iqda": "each", "loss": "dice"}
+PROVENANCE = {
+    "command": "python -m training.train",
+    "commit": "0" * 40,
+    "date": "2026-11-24",
+    "data": "made up",
+    "step": "1",
+    "iqda": "each",
+    "loss": "dice",
+}
 
 
 @pytest.fixture
