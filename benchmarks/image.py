@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shutil
 import statistics
 import tempfile
@@ -12,6 +13,8 @@ from tests.container.engine import IMAGE, Engine, folder_of_the_caller
 
 PAIR = "open_ms_data/longitudinal/raw/patient01/study{}_FLAIR.nii.gz"
 FIRST_OF_OURS = "apt-get install"  # the final stage's first layer; those below it are the base image's
+SIZE = re.compile(r"([0-9.]+) ?(B|kB|MB|GB)")
+MEGABYTES = {"B": 1e-6, "kB": 1e-3, "MB": 1, "GB": 1e3}
 # run by the image's Python: the command itself, then its peak memory
 MEASURE = """
 import json, resource, subprocess, sys, time
@@ -24,9 +27,10 @@ print(json.dumps([time.perf_counter() - start, resource.getrusage(resource.RUSAG
 def layers(engine: Engine) -> list[tuple[float, str]]:
     """MB and command of each layer of ours, last first."""
     rows = []
-    for line in engine.call("history", "--human=false", "--no-trunc", "--format={{.Size}}\t{{.CreatedBy}}", IMAGE).stdout.splitlines():
+    for line in engine.call("history", "--no-trunc", "--format={{.Size}}\t{{.CreatedBy}}", IMAGE).stdout.splitlines():
         size, command = line.split("\t", 1)
-        rows.append((int(size) / 1e6, command))
+        number, unit = SIZE.fullmatch(size).groups()  # type: ignore[union-attr]
+        rows.append((float(number) * MEGABYTES[unit], command))
         if FIRST_OF_OURS in command:
             break
     return [(megabytes, command) for megabytes, command in rows if megabytes > 0]

@@ -153,10 +153,10 @@ def test_a_bad_scan_ends_in_one_line_and_no_output(engine: Engine, scans: Path, 
     patient = tmp_path / "patients" / "a"
     patient.mkdir(parents=True)
     shutil.copy(scans / "flair_time01.nii.gz", patient)
-    bad = write_bad_file("nan", tmp_path).rename(patient / "flair_time02.nii.gz")
+    write_bad_file("nan", tmp_path).rename(patient / "flair_time02.nii.gz")
     ran = engine.run(options=(f"-v={patient.parent}:/input:ro", f"-v={work}:/output"))
     assert ran.returncode == 1
-    assert re.search(rf"^Error: /input/a/{bad.name}: .*NaN", ran.stderr, re.MULTILINE)
+    assert re.search("^Error: a: .*NaN", ran.stderr, re.MULTILINE)
     assert "Traceback" not in ran.stderr
     assert list(work.rglob("*.nii.gz")) == []
 
