@@ -48,7 +48,7 @@ def test_each_patient_by_the_network_that_never_saw_it(challenge: Path, weights:
 
 def test_weights_of_other_folds_are_refused(challenge: Path, weights: Path) -> None:
     checkpoint.remove(weights / "fold2.pt")
-    with pytest.raises(InputError, match="not one fold<n>.pt for each of the 2 folds"):
+    with pytest.raises(InputError, match=r"not one fold<n>\.pt for each of the 2 folds"):
         validate.out_of_fold(challenge, weights)
 
 
