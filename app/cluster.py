@@ -44,6 +44,8 @@ def on_workers(todo: Sequence[Case], work: Work, scheduler: str) -> Generator[Ou
         import distributed
     except ModuleNotFoundError as error:
         raise InputError(MISSING) from error
+    for name in ("distributed", "distributed.client"):  # what it cannot mend comes out as our own one line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = distributed.Client(scheduler, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
