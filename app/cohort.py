@@ -62,7 +62,7 @@ def outputs_of(case: Case, output: Path) -> Outputs:
 
 
 def segment(case: Case, output: Path, segmenter: Segmenter) -> Outcome:
-    """Do one patient, unless it is finished; what was there before goes. All files are written aside and then renamed, run.json last."""
+    """Do one patient, unless it is finished; results of anything else go. All files are written aside and then renamed, run.json last."""
     outputs = outputs_of(case, output)
     wanted = outputs.wanted()
     words = {str(case.baseline): "baseline", str(case.followup): "follow-up", str(output): "output"}
@@ -70,10 +70,10 @@ def segment(case: Case, output: Path, segmenter: Segmenter) -> Outcome:
         before = record.read(wanted["record"])
         if before is not None and before.task == segmenter.task(case.baseline, case.followup) and all(path.is_file() for path in wanted.values()):
             return Outcome(case.name, before, skipped=True)
+        _remove(outputs)
         with aside(output) as folder:
             unfinished = {name: folder / path.name for name, path in wanted.items()}
             segmenter.segment(case.baseline, case.followup, Outputs(**unfinished))
-            _remove(outputs)
             for name, path in wanted.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 unfinished[name].replace(path)

@@ -75,6 +75,8 @@ def test_a_broken_patient_is_reported_and_a_second_run_does_only_what_is_missing
     assert sorted(path.name for path in output.iterdir()) == ["013", "014", "summary.csv"]
     for name in ("013", "014"):
         assert sorted(path.name for path in (output / name).iterdir()) == NAMES
+    # the two were in work side by side, and have the same scans
+    assert (output / "013" / "new_lesions.nii.gz").read_bytes() == (output / "014" / "new_lesions.nii.gz").read_bytes()
     before = _summary(output)
     assert {name: row["status"] for name, row in before.items()} == {"013": "done", "014": "done", "015": "failed"}
     assert before["015"]["problem"].startswith("follow-up: truncated or damaged")
@@ -204,12 +206,14 @@ def test_an_error_that_nobody_foresaw_fails_one_patient(
         1 // (followup.parent.name != "B")
 
     monkeypatch.setattr(Segmenter, "segment", _fake_segment(divide))
+    (tmp_path / "output" / "B").mkdir(parents=True)
+    (tmp_path / "output" / "B" / "report.html").write_text("of an earlier run")
     result = _run("--input", source, "--output", tmp_path / "output", "--weights", weights)
     assert result.exit_code == 1
     rows = _summary(tmp_path / "output")
     assert {name: row["status"] for name, row in rows.items()} == {"A": "done", "B": "failed", "C": "done"}
     assert rows["B"]["problem"] == "unexpected ZeroDivisionError: integer division or modulo by zero"
-    assert sorted(path.name for path in (tmp_path / "output").iterdir()) == ["A", "C", "summary.csv"]
+    assert list((tmp_path / "output" / "B").iterdir()) == []
 
 
 def test_jobs_are_done_side_by_side_and_the_summary_is_kept_current(
