@@ -1,4 +1,4 @@
-"""A probability map to a mask, and a mask to a list of lesions."""
+"""A mask to a list of lesions."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,6 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from app import image
-from app.config import PredictConfig
 from app.image import Array, Mask
 from app.place import Anatomy, Place
 
@@ -27,19 +26,6 @@ class Lesion:
     mean_probability: float
     peak_probability: float
     place: Place | None  # None where no brain was looked at
-
-
-def lesion_mask(probability: Array, config: PredictConfig, voxel_mm3: float) -> Mask:
-    """Voxels (z, y, x) above the threshold, in components of which more than the minimum volume is certain (METHOD 6: strictly more).
-
-    Two probabilities, as in hysteresis thresholding (Canny 1986): a high one alone would cut a lesion short, a low one alone would let in false ones.
-    """
-    components, _ = ndimage.label(probability > config.threshold)
-    certain = np.bincount(components[probability > config.certain], minlength=components.max() + 1)
-    keep = certain * voxel_mm3 > config.minimum_volume_mm3
-    keep[0] = False
-    mask: Mask = keep[components]
-    return mask
 
 
 def numbered(mask: Mask) -> Labels:

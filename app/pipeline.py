@@ -9,7 +9,7 @@ from typing import Literal
 import SimpleITK as sitk
 import torch
 
-from app import anima, image, lesions, preprocessing, quality, registration
+from app import anima, detection, image, lesions, preprocessing, quality, registration
 from app.brain import BrainExtractor
 from app.errors import InputError
 from app.image import Array, Mask
@@ -86,7 +86,7 @@ def segment(
         clock.lap("predict")
 
         values = image.array(probability)
-        mask: Mask = lesions.lesion_mask(values, config.predict, image.voxel_mm3(followup))
+        mask: Mask = detection.lesion_mask(values, config.predict, image.voxel_mm3(followup))
         anatomy = Anatomy(pair, image.moved_grid(pair.grid, aligned.to_followup)) if mask.any() else None
         found = lesions.describe(mask, values, followup, anatomy)
         clock.lap("lesions")

@@ -59,7 +59,7 @@ def main() -> None:
             cases = scoring.read_cases(Path(folder))
         probabilities = {case.name: predictor(case.channels, case.brain) for case in cases}
         table = scoring.table(probabilities, cases)
-        stored = {case.name: scoring.score(probabilities[case.name], case, predict.threshold, predict.minimum_volume_mm3) for case in cases}
+        stored = {case.name: scoring.score(probabilities[case.name], case, predict) for case in cases}
         best = max(table.values(), key=lambda measures: scoring.selection(measures, cases))
         points = ["{:.3f}, {:.3f}, {}".format(*scoring.summary(measures, cases)) for measures in (stored, best)]
         precision = ", ".join(f"{average_precision(probabilities[case.name], case):.3f}" for case in cases if case.has_new)

@@ -75,8 +75,7 @@ def degraded(case: Case, degrade: Degrade, strength: float) -> Case:
 
 
 def score(predictor: Predictor, case: Case) -> dict[str, str]:
-    predict = predictor.config.predict
-    measures = scoring.score(predictor(case.channels, case.brain), case, predict.threshold, predict.minimum_volume_mm3)
+    measures = scoring.score(predictor(case.channels, case.brain), case, predictor.config.predict)
     return {"f1": f"{measures.f1:.4f}", "dice": f"{measures.dice:.4f}", "false": str(measures.false_lesions)}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from app.config import PredictConfig
 from training import scoring
 from training.scoring import Case
 from training.validate import case_lines
@@ -26,7 +27,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Score classical subtraction on the validation pairs.")
     parser.add_argument("--prepared", type=Path, required=True, help="folder written by training.prepare")
     cases = scoring.read_cases(parser.parse_args().prepared / "pairs")
-    measures = {case.name: scoring.score(risen(case), case, 0.5, MINIMUM_MM3) for case in cases}
+    measures = {
+        case.name: scoring.score(risen(case), case, PredictConfig(threshold=0.5, certain=0.5, minimum_volume_mm3=MINIMUM_MM3)) for case in cases
+    }
     print("\n".join(case_lines(measures, cases)))
 
 

@@ -46,7 +46,7 @@ def main() -> None:
         cases = [case for case, _ in found]
         probabilities = {case.name: probability for case, probability in found}
         table = scoring.table(probabilities, cases)
-        stored = {case.name: scoring.score(probabilities[case.name], case, predict.threshold, predict.minimum_volume_mm3) for case in cases}
+        stored = {case.name: scoring.score(probabilities[case.name], case, predict) for case in cases}
         best = max(table.values(), key=lambda measures: scoring.selection(measures, cases))
         points = ["{:.3f}, {:.3f}, {}".format(*scoring.summary(measures, cases)) for measures in (stored, best)]
         precision = ", ".join(f"{average_precision(probabilities[case.name], case):.3f}" for case in cases if case.has_new)

@@ -12,7 +12,7 @@ LAYERS = (
     {"errors", "config", "warned"},
     {"files", "image", "model"},
     {"phantom", "machine", "registration", "denoising", "brain", "anima", "checkpoint", "metrics", "cases", "bids", "dicom"},
-    {"preprocessing", "predictor", "figures", "dicom_seg"},
+    {"preprocessing", "predictor", "detection", "figures", "dicom_seg"},
     {"place", "quality"},
     {"lesions"},
     {"picture", "pipeline", "scoring", "evaluation"},

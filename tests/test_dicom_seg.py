@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 from click.testing import CliRunner, Result
 
-from app import __version__, cli, dicom, dicom_seg, image, lesions
+from app import __version__, cli, detection, dicom, dicom_seg, image
 from app.errors import InputError
 from app.phantom import Patient
 from tests.conftest import COARSE, REPOSITORY
@@ -171,7 +171,7 @@ def test_folders_become_a_segmentation_and_only_it_holds_the_name(folders: tuple
 
     probability = image.read(tmp_path / "p.nii.gz")
     assert image.same_grid(probability, dicom.find(folders[1]).read())
-    mask = lesions.lesion_mask(image.array(probability), COARSE.predict, image.voxel_mm3(probability))
+    mask = detection.lesion_mask(image.array(probability), COARSE.predict, image.voxel_mm3(probability))
     assert mask.any()
     assert np.array_equal(_read_back(tmp_path / "new_lesions.dcm", probability), mask)
     assert sum(int(row["voxels"]) for row in csv.DictReader((tmp_path / "l.csv").open())) == mask.sum()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from app import checkpoint
 from app.files import writing
+from training import scoring
 
 LIMITS = """## Intended use and limits
 Research only: not a medical device, not for diagnosis or treatment. Two FLAIR scans of one adult, as README.md says; a reader must check what is
@@ -29,7 +30,7 @@ def write(weights: Path, validation: Sequence[str]) -> None:
         "| Task | probability that a voxel belongs to a lesion that the follow-up FLAIR shows and the baseline does not |",
         f"| Network | `app.model.UNet3D`, {network.features} base features, {parameters:,} parameters; {len(folds)} of them, averaged |",
         f"| Input | both scans through `app.preprocessing` at {first.config.preprocess.spacing_mm} mm, windows of {predict.window}^3 voxels |",
-        f"| Operating point | threshold {predict.threshold}, lesions of more than {predict.minimum_volume_mm3} mm^3 |",
+        f"| Operating point | {scoring.in_words(predict)} (`app.config.PredictConfig`) |",
         f"| Data | {first.provenance['data']} |",
         f"| Card | written by `python -m training.validate --card`, {time.strftime('%Y-%m-%d', time.gmtime())} |",
         "",

@@ -1,12 +1,19 @@
 """Every setting of the training: the generator's ranges and the loop's numbers. One z is one spread, 1.4826 MAD of the brain."""
 
+import itertools
 import math
 from dataclasses import dataclass, field
 
+from app.config import PredictConfig
+
 Range = tuple[float, float]
 
-THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)  # operating points among which validation finds the best
-MINIMUM_VOLUMES_MM3 = (3.0, 6.0, 10.0, 15.0, 20.0, 30.0, 40.0)
+# Operating points among which validation finds the best: see app.config.PredictConfig.
+OPERATING_POINTS = tuple(
+    PredictConfig(threshold=threshold, certain=certain, minimum_volume_mm3=volume_mm3)
+    for threshold, certain, volume_mm3 in itertools.product((0.5, 0.8, 0.9, 0.95), (0.9, 0.95, 0.98, 0.99, 0.995), (3.0, 10.0, 20.0, 30.0, 40.0))
+    if threshold <= certain
+)
 
 
 @dataclass(frozen=True)
@@ -132,8 +139,7 @@ class TrainConfig:
     ema: float = 0.99  # of the weights, a step; the average is validated and kept
     validate_steps: int = 200
     patience: float = math.inf  # validations without gain after which a run ends
-    thresholds: tuple[float, ...] = THRESHOLDS
-    minimum_volumes_mm3: tuple[float, ...] = MINIMUM_VOLUMES_MM3
+    operating_points: tuple[PredictConfig, ...] = OPERATING_POINTS
     validation_overlap: float = 0.1  # of windows; the shipped 0.5 costs five times as much
     checkpoint_minutes: float = 3.0
     patches: SynthesisConfig | ChallengeConfig = field(default_factory=SynthesisConfig)
@@ -156,7 +162,6 @@ PAPER_RECIPE = TrainConfig(
     ema=0.998,
     validate_steps=250,
     patience=30,
-    thresholds=(0.5,),
-    minimum_volumes_mm3=(3.0,),
+    operating_points=(PredictConfig(threshold=0.5, certain=0.5, minimum_volume_mm3=3.0),),
     patches=ChallengeConfig(),
 )

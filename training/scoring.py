@@ -1,23 +1,25 @@
 """How good a probability map of a validation pair is, at every operating point tried. Without SimpleITK, so that training can ask too."""
 
-import itertools
-import math
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from app import metrics
+from app.config import PredictConfig
+from app.detection import lesion_mask
 from app.errors import InputError
 from app.metrics import CaseMetrics
-from training.config import MINIMUM_VOLUMES_MM3, THRESHOLDS
+from training.config import OPERATING_POINTS
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-SPACING_MM = (1.0, 1.0, 1.0)
+SPACING_MM, VOXEL_MM3 = (1.0, 1.0, 1.0), 1.0
 FALSE_LESION_COST = 0.01  # of the selection score, for each false lesion of the case without new ones
 TINY_MM3 = 30.0  # a truth this small counts as none (patient01 backward, 0.02 ml: data README)
 
@@ -57,27 +59,37 @@ def read_cases(pairs: Path, names: Sequence[str] | None = None) -> list[Case]:
     return cases
 
 
-def score(probability: Array, case: Case, threshold: float, minimum_volume_mm3: float) -> CaseMetrics:
+def score(probability: Array, case: Case, point: PredictConfig) -> CaseMetrics:
     """The official measures of one case at one operating point."""
-    labels, _ = metrics.components(probability > threshold, math.floor(minimum_volume_mm3) + 1)
-    return metrics.evaluate((labels > 0) & ~case.ignore, case.truth, SPACING_MM, distances=False)
+    return metrics.evaluate(lesion_mask(probability, point, VOXEL_MM3) & ~case.ignore, case.truth, SPACING_MM, distances=False)
 
 
 def table(
-    probabilities: Mapping[str, Array],
-    cases: Sequence[Case],
-    thresholds: Sequence[float] = THRESHOLDS,
-    minimum_volumes_mm3: Sequence[float] = MINIMUM_VOLUMES_MM3,
-) -> dict[tuple[float, float], dict[str, CaseMetrics]]:
-    """{(threshold, minimum volume): {case: measures}}."""
-    points = itertools.product(thresholds, minimum_volumes_mm3)
-    return {point: {case.name: score(probabilities[case.name], case, *point) for case in cases} for point in points}
+    probabilities: Mapping[str, Array], cases: Sequence[Case], points: Sequence[PredictConfig] = OPERATING_POINTS
+) -> dict[PredictConfig, dict[str, CaseMetrics]]:
+    """{operating point: {case: measures}}."""
+    return {point: {case.name: score(probabilities[case.name], case, point) for case in cases} for point in points}
 
 
-def without_change(probability: Array, threshold: float, minimum_volume_mm3: float) -> tuple[int, int]:
+def best(results: Mapping[PredictConfig, Mapping[str, CaseMetrics]], cases: Sequence[Case]) -> list[PredictConfig]:
+    """The operating points of `table`, best first."""
+    return sorted(results, key=lambda point: -selection(results[point], cases))
+
+
+def with_point(predict: PredictConfig, point: PredictConfig) -> PredictConfig:
+    """The windows of `predict`, the operating point of `point`."""
+    return dataclasses.replace(predict, threshold=point.threshold, certain=point.certain, minimum_volume_mm3=point.minimum_volume_mm3)
+
+
+def in_words(point: PredictConfig) -> str:
+    """'threshold 0.9, more than 30 mm^3 above 0.99'."""
+    return f"threshold {point.threshold:g}, more than {point.minimum_volume_mm3:g} mm^3 above {point.certain:g}"
+
+
+def without_change(probability: Array, point: PredictConfig) -> tuple[int, int]:
     """False lesions and their mm^3 where nothing is new."""
-    _, sizes = metrics.components(probability > threshold, math.floor(minimum_volume_mm3) + 1)
-    return len(sizes), int(sizes.sum())
+    mask = lesion_mask(probability, point, VOXEL_MM3)
+    return int(ndimage.label(mask)[1]), int(mask.sum())
 
 
 def summary(measures: Mapping[str, CaseMetrics], cases: Sequence[Case]) -> tuple[float, float, int]:

@@ -222,14 +222,15 @@ def _validate(network: UNet3D, cases: list[Case], config: TrainConfig, run: Path
     """Score the averaged weights on the real pairs, log the best operating point, keep the weights if it is the best so far; the selection score."""
     before = time.monotonic()
     probabilities = {case.name: probability_of(network, case, config, device) for case in cases}
-    results = scoring.table(probabilities, cases, config.thresholds, config.minimum_volumes_mm3)
-    chosen = max(results, key=lambda point: scoring.selection(results[point], cases))
+    results = scoring.table(probabilities, cases, config.operating_points)
+    chosen, *_ = scoring.best(results, cases)
     found = scoring.selection(results[chosen], cases)
     f1, dice, false = scoring.summary(results[chosen], cases)
     row: dict[str, object] = {
         "step": step,
-        "threshold": chosen[0],
-        "minimum_mm3": chosen[1],
+        "threshold": chosen.threshold,
+        "certain": chosen.certain,
+        "minimum_mm3": chosen.minimum_volume_mm3,
         "f1": round(f1, 3),
         "dice": round(dice, 3),
         "false": false,
@@ -239,7 +240,7 @@ def _validate(network: UNet3D, cases: list[Case], config: TrainConfig, run: Path
         row[case.name] = f"F1 {m.f1:.2f} Dice {m.dice:.2f} sens {m.sensl:.2f} ppv {m.ppvl:.2f} false {m.false_lesions}"
     row["seconds"] = round(time.monotonic() - before, 1)
     _log(run / "validation.csv", row)
-    predict = PredictConfig(window=config.patches.patch, threshold=chosen[0], minimum_volume_mm3=chosen[1])
+    predict = scoring.with_point(PredictConfig(window=config.patches.patch), chosen)
     settings = Config(network=network.config, predict=predict)
     provenance = _provenance(config, step, found)
     checkpoint.save(run / "last.pt", network, settings, provenance)

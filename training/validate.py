@@ -20,6 +20,7 @@ import torch
 from scipy import ndimage
 
 from app import checkpoint, metrics
+from app.config import PredictConfig
 from app.errors import InputError
 from app.metrics import CaseMetrics
 from app.predictor import Predictor
@@ -47,17 +48,16 @@ def main() -> None:
     everyone = Predictor.from_folder(arguments.weights, device())
     predictors = out_of_fold(arguments.prepared, arguments.weights) if (arguments.prepared / folds.FILE).is_file() else {}
     probabilities = {case.name: predictors.get(case.patient, everyone)(case.channels, case.brain) for case in cases}
-    predict = everyone.config.predict
-    point = (predict.threshold, predict.minimum_volume_mm3)
+    point = everyone.config.predict
     if arguments.choose:
         results = scoring.table(probabilities, cases)
-        ranked = sorted(results, key=lambda candidate: -scoring.selection(results[candidate], cases))
+        ranked = scoring.best(results, cases)
         print("\n".join(point_lines(results, ranked[:8], cases)))
         point = ranked[0]
         for path in sorted(arguments.weights.glob("fold*.pt")):
-            set_operating_point(path, *point)
-    lines = [f"threshold {point[0]}, lesions of more than {point[1]} mm^3"]
-    table = case_lines({case.name: scoring.score(probabilities[case.name], case, *point) for case in cases}, cases)
+            set_operating_point(path, point)
+    lines = [scoring.in_words(point)]
+    table = case_lines({case.name: scoring.score(probabilities[case.name], case, point) for case in cases}, cases)
     print("\n".join([*lines, *table]))
     lines += table[-1:] if predictors else table  # the challenge's patients stay out of the card
     experts = expert_lines(arguments.prepared / "pairs")
@@ -65,10 +65,10 @@ def main() -> None:
     lines += experts
     if arguments.negatives:
         unchanging = [case for case in cases if not case.has_new]
-        found = {case.name: scoring.without_change(probabilities[case.name] * ~case.ignore, *point) for case in unchanging}
+        found = {case.name: scoring.without_change(probabilities[case.name] * ~case.ignore, point) for case in unchanging}
         for path in sorted(arguments.prepared.glob("scans/*.npz")):
             for case in unchanged(path):
-                found[case.name] = scoring.without_change(everyone(case.channels, case.brain), *point)
+                found[case.name] = scoring.without_change(everyone(case.channels, case.brain), point)
         negatives = negative_lines(found)
         print("\n".join(negatives), flush=True)
         lines += negatives
@@ -93,10 +93,10 @@ def out_of_fold(prepared: Path, weights: Path) -> dict[str, Predictor]:
     return {patient: predictors[fold] for patient, fold in of_patient.items()}
 
 
-def set_operating_point(path: Path, threshold: float, minimum_volume_mm3: float) -> None:
-    """Store threshold and minimum volume in a checkpoint's config; its weights stay as they are."""
+def set_operating_point(path: Path, point: PredictConfig) -> None:
+    """Store an operating point in a checkpoint's config; its weights stay as they are."""
     fold = checkpoint.load(path)
-    predict = dataclasses.replace(fold.config.predict, threshold=threshold, minimum_volume_mm3=minimum_volume_mm3)
+    predict = scoring.with_point(fold.config.predict, point)
     checkpoint.save(path, fold.network, dataclasses.replace(fold.config, predict=predict), fold.provenance)
 
 
@@ -127,14 +127,12 @@ def move(scan: Array) -> Array:
     return ndimage.affine_transform(scan, matrix, centre - matrix @ centre + MOVE_MM, order=1)  # type: ignore[no-any-return]
 
 
-def point_lines(
-    results: dict[tuple[float, float], dict[str, CaseMetrics]], points: Sequence[tuple[float, float]], cases: Sequence[Case]
-) -> list[str]:
+def point_lines(results: dict[PredictConfig, dict[str, CaseMetrics]], points: Sequence[PredictConfig], cases: Sequence[Case]) -> list[str]:
     lines = []
     for point in points:
         f1, dice, false = scoring.summary(results[point], cases)
         counts = f"mean F1 {f1:.3f}  mean Dice {dice:.3f}  false where nothing is new {false}"
-        lines.append(f"threshold {point[0]:.2f}  minimum {point[1]:4.0f} mm^3  {counts}")
+        lines.append(f"{scoring.in_words(point)}: {counts}")
     return lines
 
 

@@ -70,8 +70,8 @@ def test_false_lesions_where_nothing_is_new() -> None:
     probability = np.zeros((9, 9, 9), np.float32)
     probability[1:4, 1:4, 1:4] = 0.9  # 27 mm^3
     probability[6, 6, 6:8] = 0.9  # 2 mm^3, too small
-    assert without_change(probability, 0.5, 3.0) == (1, 27)
-    assert without_change(probability, 0.95, 3.0) == (0, 0)
+    assert without_change(probability, PredictConfig(threshold=0.5)) == (1, 27)
+    assert without_change(probability, PredictConfig(threshold=0.95)) == (0, 0)
     lines = validate.negative_lines({"a": (1, 27), "b": (0, 0)})
     assert lines[-1] == "0.500 false lesions a pair without change (2 pairs)"
 
