@@ -5,9 +5,9 @@
 
 HD-BET's masks and seconds are kept in --masks (they are also what training/brain_train.py takes with --scan): an empty folder times both methods
 side by side. HD-BET runs in its quickest setting (one network of five, no mirroring), both with OMP_NUM_THREADS threads; reading the scan is not
-counted, loading the weights is. "Lost" is the share of the reference that a mask leaves out, "deep" what of it lies more than 2 mm from the mask. The data set's masks lie in a common space: masks are
-carried there by the data set's own transforms and compared inside the scan's field of view. Scans that came without skull have no such mask: there
-the reference is what was left of the head.
+counted, loading the weights is. "Lost" is the share of the reference that a mask leaves out, "deep" what of it lies more than 2 mm from the mask. The
+data set's masks lie in a common space: masks are carried there by the data set's own transforms and compared inside the scan's field of view. Scans
+that came without skull have no such mask: there the reference is what was left of the head.
 """
 
 import argparse
