@@ -14,9 +14,11 @@ fi
 
 export CONTAINERS_CONF=$PWD/tests/container/containers.conf
 tools=(buildah podman runc mmdebstrap)
-if ! command -v "${tools[@]}" >/dev/null; then
+missing=()
+for tool in "${tools[@]}"; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+if [ "${#missing[@]}" != 0 ]; then
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        echo "no Docker daemon; wanted one, or ${tools[*]}, which this script installs as root on Debian" >&2
+        echo "no Docker daemon, no ${missing[*]}; wanted one, or ${tools[*]}, which this script installs as root on Debian" >&2
         exit 1
     fi
     apt-get update
