@@ -99,7 +99,7 @@ def patch_statistics(values: Tensor) -> tuple[Tensor, Tensor]:
 def _weights(values: Tensor, statistics: tuple[Tensor, Tensor], box: Box, shift: Shift, scale: float) -> Tensor:
     """Weight, times e^80, of each voxel of `box` and the one at `shift` for each other: exp(-d / scale), 0 if they do not count."""
     # exp(-d / 2 scale), times e^40, squared: an exponent of 80 - d / scale would round away what 80 is too large to tell apart
-    weight = _patch_distance(values, box, shift).mul_(-0.5 / scale).exp_().mul_(math.exp(LOG_SCALE / 2)).square_()
+    weight = _patch_distance(values, box, shift).mul_(-0.5 / 27 / scale).exp_().mul_(math.exp(LOG_SCALE / 2)).square_()
     F.threshold(weight, LIGHTEST, 0.0, inplace=True)
     there = _moved(box, shift)
     for statistic, ratio in zip(statistics, (MEAN_RATIO, VARIANCE_RATIO), strict=True):
@@ -148,28 +148,27 @@ class _Average:
 
 
 def _patch_distance(values: Tensor, box: Box, shift: Shift) -> Tensor:
-    """Mean squared difference of each voxel's patch and the shifted patch, over the pairs of voxels within the image."""
+    """27 times the mean squared difference of each voxel's patch and the shifted patch, over the pairs of voxels within the image."""
     around = _within((_grown(box[0]), _grown(box[1]), _grown(box[2])), shift, values)
     distance = (values[around] - values[_moved(around, shift)]).square_()
     for axis in range(3):
         start = box[axis].start - around[axis].start
-        distance = _mean_of_three(distance, axis).narrow(axis, start, box[axis].stop - box[axis].start)
+        distance = _three_means(distance, axis).narrow(axis, start, box[axis].stop - box[axis].start)
     return distance
 
 
-def _mean_of_three(values: Tensor, axis: int) -> Tensor:
-    """Mean of each voxel and its two neighbours along an axis; of those that exist at the ends."""
+def _three_means(values: Tensor, axis: int) -> Tensor:
+    """Three times the mean of each voxel and its two neighbours along an axis; of those that exist at the ends."""
     size = values.shape[axis]
     if size == 1:
-        return values
-    mean = torch.empty_like(values)
-    torch.add(values.narrow(axis, 0, size - 1), values.narrow(axis, 1, size - 1), out=mean.narrow(axis, 1, size - 1))
-    mean.select(axis, 0).copy_(values.select(axis, 0))
-    mean.narrow(axis, 0, size - 1).add_(values.narrow(axis, 1, size - 1))
-    mean.mul_(1 / 3)
+        return 3 * values
+    total = torch.empty_like(values)
+    torch.add(values.narrow(axis, 0, size - 1), values.narrow(axis, 1, size - 1), out=total.narrow(axis, 1, size - 1))
+    total.select(axis, 0).copy_(values.select(axis, 0))
+    total.narrow(axis, 0, size - 1).add_(values.narrow(axis, 1, size - 1))
     for end in (0, -1):
-        mean.select(axis, end).mul_(3 / 2)
-    return mean
+        total.select(axis, end).mul_(3 / 2)
+    return total
 
 
 def _alike(one: Tensor, other: Tensor, ratio: float) -> Tensor:

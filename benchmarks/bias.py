@@ -45,11 +45,14 @@ def field(brain: Mask) -> Array:
     """A smooth logarithm with a standard deviation of FIELD_PERCENT over the brain."""
     z, y, x = np.meshgrid(*(np.linspace(-1, 1, side) for side in brain.shape), indexing="ij")
     smooth = x - 0.75 * y + 0.75 * np.cos(2 * z) + 0.5 * x * z
-    return (FIELD_PERCENT / 100 * smooth / smooth[brain].std()).astype(np.float32)
+    scaled: Array = np.asarray(FIELD_PERCENT / 100 * smooth / smooth[brain].std(), dtype=np.float32)
+    return scaled
 
 
 def logarithm(scan: sitk.Image, brain: Mask, config: PreprocessConfig) -> Array:
-    return np.log(np.maximum(image.array(without_artefacts(scan, brain, config)), 1e-3))
+    corrected = image.array(without_artefacts(scan, brain, config))
+    result: Array = np.log(np.maximum(corrected, np.float32(1e-3)))
+    return result
 
 
 def spread(difference: Array, brain: Mask) -> float:
