@@ -5,7 +5,6 @@ Brain is what HD-BET calls brain: cortex, white matter, cerebellum, brainstem, v
 """
 
 import logging
-import math
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from app import checkpoint
 from app.errors import InputError
-from app.image import Array, array, describe_grid, like, voxel_mm3
+from app.image import Array, array, describe_grid, isotropic_grid, like, voxel_mm3
 from app.model import UNet3D
 
 BLOCK = 2  # the network sees cubes of 2x2x2 voxels as 8 channels: a seventh of the time of the same network on single voxels
@@ -74,15 +73,8 @@ class BrainExtractor:
 def coarse_scan(scan: sitk.Image, spacing_mm: float) -> sitk.Image:
     """The scan on an isotropic grid over its own field of view, axes reordered to left, back, up (`LPS`); finer axes are averaged first."""
     upright = sitk.DICOMOrient(scan, "LPS")
-    extent_mm = [side * spacing for side, spacing in zip(upright.GetSize(), upright.GetSpacing(), strict=True)]
-    size = [math.ceil(extent / spacing_mm - 1e-3) for extent in extent_mm]
-    first = [(extent - (side - 1) * spacing_mm) / 2 for extent, side in zip(extent_mm, size, strict=True)]  # from the field of view's corner, mm
-    grid = sitk.Image(size, sitk.sitkUInt8)
-    grid.SetSpacing([spacing_mm] * 3)
-    grid.SetDirection(upright.GetDirection())
-    grid.SetOrigin(upright.TransformContinuousIndexToPhysicalPoint([f / s - 0.5 for f, s in zip(first, upright.GetSpacing(), strict=True)]))
     shrink = [max(1, min(int(spacing_mm / spacing + 0.01), side)) for spacing, side in zip(upright.GetSpacing(), upright.GetSize(), strict=True)]
-    return _resample(sitk.BinShrink(sitk.Cast(upright, sitk.sitkFloat32), shrink), grid)
+    return _resample(sitk.BinShrink(sitk.Cast(upright, sitk.sitkFloat32), shrink), isotropic_grid(upright, spacing_mm))
 
 
 def normalise(values: Tensor) -> Tensor:

@@ -129,17 +129,22 @@ def canonical_grid(image: sitk.Image, spacing_mm: float) -> sitk.Image:
     Spacings within a tenth of `spacing_mm` are kept, so that a scan of about that resolution is not interpolated; others become `spacing_mm`.
     """
     oriented = sitk.DICOMOrient(image, "LPS")
-    spacing = np.array(oriented.GetSpacing())
-    if np.abs(spacing / spacing_mm - 1).max() <= 0.1:
+    if np.abs(np.array(oriented.GetSpacing()) / spacing_mm - 1).max() <= 0.1:
         return oriented
-    extent = spacing * oriented.GetSize()
+    return isotropic_grid(oriented, spacing_mm)
+
+
+def isotropic_grid(image: sitk.Image, spacing_mm: float) -> sitk.Image:
+    """An empty grid over the same box, axes kept: cubes of `spacing_mm`, at least two a side."""
+    spacing = np.array(image.GetSpacing())
+    extent = spacing * image.GetSize()
     size = np.maximum(np.ceil(extent / spacing_mm - 0.01), 2).astype(int)
     # the box keeps its centre: half of what the new voxels overhang on each side
     first = (extent - size * spacing_mm) / 2 + (spacing_mm - spacing) / 2
     grid = sitk.Image(size.tolist(), sitk.sitkUInt8)
     grid.SetSpacing([spacing_mm] * 3)
-    grid.SetDirection(oriented.GetDirection())
-    grid.SetOrigin(oriented.TransformContinuousIndexToPhysicalPoint((first / spacing).tolist()))
+    grid.SetDirection(image.GetDirection())
+    grid.SetOrigin(image.TransformContinuousIndexToPhysicalPoint((first / spacing).tolist()))
     return grid
 
 
