@@ -13,16 +13,14 @@ if docker info >/dev/null 2>&1; then
 fi
 
 export CONTAINERS_CONF=$PWD/tests/container/containers.conf
-tools=(buildah podman runc mmdebstrap)
-missing=()
-for tool in "${tools[@]}"; do command -v "$tool" >/dev/null || missing+=("$tool"); done
-if [ "${#missing[@]}" != 0 ]; then
+if ! { command -v buildah && command -v runc && command -v mmdebstrap && podman info; } >/dev/null 2>&1; then
+    packages=(buildah podman runc netavark mmdebstrap)
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-        echo "no Docker daemon, no ${missing[*]}; wanted one, or ${tools[*]}, which this script installs as root on Debian" >&2
+        echo "no Docker daemon; wanted one, or working ${packages[*]}, which this script installs as root on Debian" >&2
         exit 1
     fi
     apt-get update
-    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install --yes --no-install-recommends "${tools[@]}"
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install --yes --no-install-recommends "${packages[@]}"
 fi
 
 # This machine's way to PyPI: its certificates, and a folder of wheels if pip is set to look in one.
