@@ -27,7 +27,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from app import image, lesions, predictor
+from app import detection, image, predictor
 from app.__main__ import MALLOC
 from app.config import PredictConfig
 from app.machine import choose_device, use_threads
@@ -195,7 +195,7 @@ def nnunet(network: nn.Module, ours: Predictor, gaussian: bool = True) -> Blend:
 
 def lesions_shared(probability: Array, other: Array, settings: PredictConfig) -> tuple[int, int, int]:
     """How many lesions a map has at the shipped operating point, how many of these touch one of the other map, and how many that has."""
-    mask, wanted = (lesions.lesion_mask(values, settings, voxel_mm3=1.0) for values in (probability, other))
+    mask, wanted = (detection.lesion_mask(values, settings, voxel_mm3=1.0) for values in (probability, other))
     labels, count = ndimage.label(mask)
     return count, len(np.unique(labels[mask & wanted])), ndimage.label(wanted)[1]
 
