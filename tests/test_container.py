@@ -71,6 +71,22 @@ def test_what_the_dockerfile_repeats_is_the_same_there() -> None:
     assert f"GLIBC_TUNABLES={MALLOC}\n" in dockerfile
 
 
+@pytest.mark.parametrize("missing", ["ANIMA_SHA256", "ANIMA_SCRIPTS_COMMIT", "ANIMA_DATA_COMMIT"])
+def test_anima_is_not_installed_unchecked(missing: str, tmp_path: Path) -> None:
+    given = {
+        "ANIMA_VERSION": "4.2",
+        "ANIMA_SHA256": "0",
+        "ANIMA_SCRIPTS_COMMIT": "0",
+        "ANIMA_DATA_COMMIT": "0",
+        "PATH": "",
+    }  # no PATH: nothing can be run
+    del given[missing]
+    ran = subprocess.run(["/bin/sh", REPOSITORY / "install_anima.sh", tmp_path], env=given, capture_output=True, text=True, check=False)
+    assert ran.returncode != 0
+    assert f"wanted --build-arg {missing}=" in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @container
 def test_the_image_says_what_it_is_and_runs_as_nobody(engine: Engine) -> None:
     config = engine.image()["Config"]
