@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,23 @@ def test_a_container_sees_its_group_as_the_root_whatever_its_name_outside(tmp_pa
 
 def test_the_real_control_groups_can_be_read() -> None:
     assert 1 <= machine.available_cpus() <= ALL
+
+
+def test_numpy_s_blas_starts_no_threads_of_its_own() -> None:
+    """One for each CPU of the host would break a quota, and a limit of processes; ours are torch's and ITK's."""
+    code = """if True:
+        import runpy, sys
+        from pathlib import Path
+        sys.argv = ["app", "--help"]
+        try:
+            runpy.run_module("app", run_name="__main__")
+        except SystemExit:
+            import numpy, scipy.linalg
+            print(Path("/proc/self/status").read_text())
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")} | {"GLIBC_TUNABLES": ""}
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+    assert "\nThreads:\t1\n" in said
 
 
 def test_threads_are_limited_by_what_is_allowed() -> None:
