@@ -325,13 +325,13 @@ def test_seconds_in_words(seconds: float, words: str) -> None:
 
 @pytest.mark.slow
 def test_more_patients_take_no_more_memory(scans: tuple[Path, Path], weights: Path, tmp_path: Path) -> None:
-    """Peak memory of 12 patients, two at a time, is that of 3 within a tenth."""
+    """Peak memory of 8 patients is that of 2 within a twentieth. One at a time: how far the peaks of two coincide is chance (750 to 920 MiB)."""
     peaks_mib = []
-    for count in (3, 12):
-        source = _patients(tmp_path / f"input{count}", scans, *(f"P{number:02}" for number in range(count)))
-        command = ["run", "--input", source, "--output", tmp_path / f"output{count}", "--weights", weights, "--threads", "1", "--jobs", "2"]
+    for count in (2, 8):
+        source = _patients(tmp_path / f"input{count}", scans, *(f"P{number}" for number in range(count)))
+        command = ["run", "--input", source, "--output", tmp_path / f"output{count}", "--weights", weights, "--threads", "1"]
         process = subprocess.Popen([sys.executable, "-m", "app", *map(str, command)], cwd=REPOSITORY, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         assert status == 0
         peaks_mib.append(usage.ru_maxrss / 1024)
-    assert peaks_mib[1] < 1.1 * peaks_mib[0]
+    assert peaks_mib[1] < 1.05 * peaks_mib[0]
