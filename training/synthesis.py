@@ -324,22 +324,22 @@ def _spots(place: Tensor, count: int, margin: int, rng: torch.Generator) -> list
 
 def _paint(excess: Tensor, spot: list[int], kind: str, shapes: Shapes, lesions: LesionConfig, rng: torch.Generator) -> None:
     """Add one lesion to `excess` (baseline, follow-up, known before)."""
-    mask = _shape(shapes, rng)
+    mask = draw_shape(shapes, rng)
     contrast = min(max(lesions.contrast_median * math.exp(normal(rng, 0.4)), lesions.contrast[0]), lesions.contrast[1])
     edge = uniform(rng, *lesions.edge_mm)
     size = uniform(rng, 0.8, 1.25)
     if kind in ("enlarging", "shrinking"):
         growth = 1 + uniform(rng, 3, 6) / max(size * max(mask.shape), 6)  # by 1.5 to 3 mm on each side
-        small, large = _grown(mask, size, edge), _grown(mask, size * growth, edge)
+        small, large = resized(mask, size, edge), resized(mask, size * growth, edge)
         stages = {"enlarging": (small, large, small if lesions.enlarging_is_target else large), "shrinking": (large, small, large)}[kind]
     else:
-        lesion, none = _grown(mask, size, edge), mask.new_zeros(1, 1, 1)
+        lesion, none = resized(mask, size, edge), mask.new_zeros(1, 1, 1)
         stages = {"old": (lesion, lesion, lesion), "new": (none, lesion, none), "resolving": (lesion, none, lesion)}[kind]
     for target, stage in zip(excess, stages, strict=True):
-        _put(target, contrast * stage, spot)
+        put(target, contrast * stage, spot)
 
 
-def _shape(shapes: Shapes, rng: torch.Generator) -> Tensor:
+def draw_shape(shapes: Shapes, rng: torch.Generator) -> Tensor:
     """A random lesion mask (z, y, x), float, mirrored and turned at random."""
     number = int(torch.multinomial(shapes.weights, 1, generator=rng))
     side = shapes.sides[number]
@@ -351,7 +351,7 @@ def _shape(shapes: Shapes, rng: torch.Generator) -> Tensor:
     return mask.permute(*torch.randperm(3, generator=rng, device=rng.device).tolist())
 
 
-def _grown(mask: Tensor, size: float, edge_mm: float) -> Tensor:
+def resized(mask: Tensor, size: float, edge_mm: float) -> Tensor:
     """A mask scaled about its centre, with soft edges, range [0, 1]."""
     for axis in (-3, -2, -1):
         side = mask.shape[axis]
@@ -362,7 +362,7 @@ def _grown(mask: Tensor, size: float, edge_mm: float) -> Tensor:
     return blur(mask, edge_mm)
 
 
-def _put(target: Tensor, lesion: Tensor, spot: list[int]) -> None:
+def put(target: Tensor, lesion: Tensor, spot: list[int]) -> None:
     """Voxelwise maximum of `target` and a lesion centred on `spot`, cut at the border."""
     into, outof = [], []
     for centre, side, size in zip(spot, lesion.shape, target.shape, strict=True):

@@ -10,7 +10,7 @@ from scipy import ndimage
 from training.prepare import TISSUES, depth_of, pack_shapes, places, shapes
 from training.scoring import read_cases
 from training.synthesis import TISSUES as PAINTED
-from training.synthesis import _shape, read_shapes
+from training.synthesis import draw_shape, read_shapes
 
 
 def test_the_tissues_painted_are_the_tissues_prepared() -> None:
@@ -31,7 +31,7 @@ def test_packed_shapes_come_back(tmp_path: Path) -> None:
     masks = [rng.random(side) < 0.5 for side in ((3, 5, 7), (4, 4, 4), (9, 2, 6))]
     np.savez(tmp_path / "lesions.npz", allow_pickle=False, **pack_shapes(iter(masks)))
     packed = read_shapes(tmp_path / "lesions.npz", torch.device("cpu"))
-    drawn = [_shape(packed, torch.Generator().manual_seed(seed)) for seed in range(20)]
+    drawn = [draw_shape(packed, torch.Generator().manual_seed(seed)) for seed in range(20)]
     # turned and mirrored, but each has a mask's sides and volume
     known = {(tuple(sorted(mask.shape)), int(mask.sum())) for mask in masks}
     assert {(tuple(sorted(mask.shape)), int(mask.sum())) for mask in drawn} == known

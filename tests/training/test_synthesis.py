@@ -9,7 +9,7 @@ import torch
 
 from training.config import AcquisitionConfig, DistractorConfig, LesionConfig, SynthesisConfig
 from training.dataset import PairStream
-from training.synthesis import Sample, _grown, _interpolation, _put, _sample, _slices, make_sample
+from training.synthesis import Sample, _interpolation, _sample, _slices, make_sample, put, resized
 
 CPU = torch.device("cpu")
 QUIET = SynthesisConfig(
@@ -108,7 +108,7 @@ def test_slices_average_and_come_back() -> None:
 
 def test_a_scaled_mask_keeps_its_centre_and_scales_its_volume() -> None:
     mask = torch.ones(6, 6, 6)
-    grown = _grown(mask, 1.5, 0.5)
+    grown = resized(mask, 1.5, 0.5)
     assert float(grown.sum()) == pytest.approx(9**3, rel=0.1)
     centre = (torch.stack(torch.meshgrid(*[torch.arange(side) for side in grown.shape], indexing="ij")) * grown).flatten(1).sum(1) / grown.sum()
     assert centre.tolist() == pytest.approx([(side - 1) / 2 for side in grown.shape], abs=1e-3)
@@ -116,5 +116,5 @@ def test_a_scaled_mask_keeps_its_centre_and_scales_its_volume() -> None:
 
 def test_a_lesion_at_the_border_is_cut() -> None:
     target = torch.zeros(5, 5, 5)
-    _put(target, torch.ones(3, 3, 3), [0, 2, 4])
+    put(target, torch.ones(3, 3, 3), [0, 2, 4])
     assert int(target.sum()) == 2 * 3 * 2
