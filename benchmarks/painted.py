@@ -110,16 +110,21 @@ def score(probability: Array, case: Painted, point: PredictConfig) -> tuple[npt.
     return rows.astype(np.float64), count - len(touching)
 
 
+def scored(probabilities: list[Array], cases: list[Painted], point: PredictConfig) -> tuple[npt.NDArray[np.float64], tuple[int, ...]]:
+    """The rows of `score` for the lesions of all cases, and the false lesions of each case."""
+    found, false = zip(*(score(probability, case, point) for probability, case in zip(probabilities, cases, strict=True)), strict=True)
+    return np.concatenate(found), false
+
+
 def totals(probabilities: list[Array], cases: list[Painted], point: PredictConfig) -> tuple[float, int]:
     """Share of all painted lesions that is found, and the number of false ones."""
-    found, false = zip(*(score(probability, case, point) for probability, case in zip(probabilities, cases, strict=True)), strict=True)
-    return float(np.concatenate(found)[:, 2].mean()), sum(false)
+    every, false = scored(probabilities, cases, point)
+    return float(every[:, 2].mean()), sum(false)
 
 
 def print_found(probabilities: list[Array], cases: list[Painted], point: PredictConfig) -> None:
     """What is found at one operating point, by size and by contrast."""
-    found, false = zip(*(score(probability, case, point) for probability, case in zip(probabilities, cases, strict=True)), strict=True)
-    every = np.concatenate(found)
+    every, false = scored(probabilities, cases, point)
     print(f"  {every[:, 2].mean():.2f} of {len(every)} found; false lesions a case: {', '.join(map(str, false))}")
     for name, column, edges in (("mm^3", 0, SIZES_MM3), ("spreads", 1, CONTRASTS_Z)):
         for low, high in itertools.pairwise(edges):
