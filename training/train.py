@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--patch", type=int, help="voxels a side, of training and of the predictor's windows")
     parser.add_argument("--validate-steps", type=int)
     parser.add_argument("--iqda", choices=("none", "shared", "each"))
+    parser.add_argument("--head", type=float, help="share of patches from label maps, 0 to 1; the rest are of real scans")
     parser.add_argument("--loss", choices=tuple(LOSSES))
     parser.add_argument("--precision", choices=("bfloat16", "float32"))
     parser.add_argument("--minutes", type=float, default=math.inf, help="wall-clock after which the run stops, to go on when called again")
@@ -66,8 +67,10 @@ def main() -> None:
     def given(*names: str) -> dict[str, Any]:
         return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
+    if arguments.head is not None and (arguments.fold is not None or not 0 <= arguments.head <= 1):
+        parser.error("--head: wanted a share between 0 and 1, without --fold, whose patches are the challenge's")
     recipe = TrainConfig() if arguments.fold is None else PAPER_RECIPE
-    patches = dataclasses.replace(recipe.patches, **given("patch", "iqda"))
+    patches = dataclasses.replace(recipe.patches, **given("patch", "iqda", "head"))
     settings = given("steps", "seed", "batch", "features", "dropout", "loss", "precision", "validate_steps")
     config = dataclasses.replace(recipe, patches=patches, **settings)
     device = processes.join(arguments.device)
