@@ -1,6 +1,6 @@
 #!/bin/sh
 # Fetch the open data that training.prepare reads, at fixed commits, and check every file:  training/download.sh DIR   (about 100 MB kept; needs git)
-# open_ms_pairs is not fetched: it was derived from longitudinal/, and no command rebuilds it yet (training/README.md).
+# The validation pairs come from longitudinal/: train.sh makes them (training.open_pairs).
 set -eu
 [ $# -eq 1 ] || { echo "usage: training/download.sh DIR" >&2; exit 2; }
 sums=$(cd "$(dirname "$0")" && pwd)/open_data.sha256

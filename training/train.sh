@@ -15,6 +15,7 @@ export GLIBC_TUNABLES=glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_t
 open_recipe() (
     data=$1 runs=$2 weights=$3
     shift 3
+    [ -d "$data/open_ms_pairs" ] || "$PYTHON" -m training.open_pairs --data "$data"
     "$PYTHON" -m training.prepare --data "$data" --out "$runs/prepared"
     for seed in 1 2; do
         "$PYTHON" -m training.train --prepared "$runs/prepared" --run "$runs/seed$seed" --seed "$seed" "$@"
