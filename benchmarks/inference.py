@@ -1,4 +1,4 @@
-"""Ours against what others would use: the shipped network, in windows over one prepared pair.
+"""Ours against what others would use: the shipped ensemble, in windows over one prepared pair.
 
     python -m app prepare -t1 study1_FLAIR.nii.gz -t2 study2_FLAIR.nii.gz -o runs/pair01      # patient01 of the open data
     make peers
@@ -6,7 +6,7 @@
 
 The peers: MONAI's SlidingWindowInferer as its users call it (Gaussian weights, four windows at a time) over the whole head, over the
 brain's bounding box, and over the whole head with our settings (memory format, bfloat16, malloc); nnU-Net's predictor over the bounding
-box, to which it crops by itself. Network, window and overlap are the same. Every method has a process of its own, and they take turns.
+box, to which it crops by itself. Networks, window and overlap are the same. Every method has a process of its own, and they take turns.
 Last, the same windows and equal weights for all (each has a Gaussian of its own), to see that they blend alike.
 """
 
@@ -102,7 +102,7 @@ def compare(pair: Path, rounds: int, threads: int) -> None:
     count = answers["ours"][0]["windows"]
     all_s = medians["ours"][0 if ours.device.type == "cuda" else 1]
     print(
-        f"\nOurs takes {all_s / (count * alone_s):.2f} times {count} windows of {1000 * alone_s:.0f} ms (network alone; CPU time, or wall on a GPU)."
+        f"\nOurs takes {all_s / (count * alone_s):.2f} times {count} windows of {1000 * alone_s:.0f} ms (networks alone; CPU time, or wall on a GPU)."
     )
     print(f"That is {operations / 1e9:.1f} GFLOP a window, at {share:.0%} of the rate of a large matrix product of the same type.\n")
     print("| same windows, equal weights, float32 | greatest difference from ours |\n|---|---|")
@@ -136,7 +136,7 @@ def work(name: str, pair: Path, save: Path) -> None:
 
 
 def method_of(name: str, ours: Predictor) -> Method:
-    """One of METHODS, all with the network of `ours`."""
+    """One of METHODS, all with the networks of `ours`."""
     if name == "ours":
         return ours
     if name == "ours, float32":
@@ -156,21 +156,20 @@ def method_of(name: str, ours: Predictor) -> Method:
 
 
 class Softmax(nn.Module):
-    """The network of `ours` as the peers call it: windows (B, 2, D, H, W) to the probabilities of both classes."""
+    """The ensemble of `ours` as the peers call it: windows (B, 2, D, H, W) to the mean probabilities of both classes."""
 
     def __init__(self, ours: Predictor, with_our_settings: bool) -> None:
         super().__init__()
         self.with_our_settings = with_our_settings
-        self.network = ours.networks[0].to(ours.device)
-        if not with_our_settings:
-            self.network = self.network.to(memory_format=torch.contiguous_format)
+        memory_format = torch.channels_last_3d if with_our_settings else torch.contiguous_format
+        self.networks = nn.ModuleList(ours.networks).to(ours.device, memory_format=memory_format)  # type: ignore[call-overload]
 
     def forward(self, windows: Tensor) -> Tensor:
         if self.with_our_settings:
             windows = windows.contiguous(memory_format=torch.channels_last_3d)
         bfloat16 = self.with_our_settings and predictor.has_fast_bfloat16(windows.device)
         with torch.autocast(windows.device.type, torch.bfloat16, enabled=bfloat16):
-            return self.network(windows).float().softmax(dim=1)
+            return torch.stack([network(windows).float().softmax(dim=1) for network in self.networks]).mean(dim=0)
 
 
 def monai(network: nn.Module, ours: Predictor, gaussian: bool = True) -> Blend:
@@ -207,12 +206,17 @@ def one_window(ours: Predictor, channels: Array, brain: Mask) -> tuple[float, fl
     window = torch.from_numpy(channels[:, *(slice(centre - half, centre + half) for centre in middle)])
     batch = predictor.GPU_BATCH if ours.device.type == "cuda" else predictor.CPU_BATCH
     windows = torch.stack([window] * batch).to(ours.device).contiguous(memory_format=torch.channels_last_3d)
-    network = ours.networks[0].to(ours.device)
+    networks = [network.to(ours.device) for network in ours.networks]
     bfloat16 = predictor.has_fast_bfloat16(ours.device)
     with torch.inference_mode(), torch.autocast(ours.device.type, torch.bfloat16, enabled=bfloat16):
+
+        def run() -> None:
+            for network in networks:
+                network(windows)
+
         with FlopCounterMode(display=False) as counted:
-            network(windows)
-        seconds = min(spent(cost(lambda: network(windows), ours.device.type, warm=True), ours) for _ in range(5)) / batch
+            run()
+        seconds = min(spent(cost(run, ours.device.type, warm=True), ours) for _ in range(5)) / batch
     operations = counted.get_total_flops() / batch
 
     side = 8192 if ours.device.type == "cuda" else 2048
