@@ -8,8 +8,10 @@ points are compared at the number of false lesions that they bring.
 """
 
 import argparse
+import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,11 +45,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    shapes = read_shapes(arguments.prepared / "lesions.npz", torch.device("cpu"))
-    cases = [
-        paint(case, shapes, torch.Generator().manual_seed(arguments.seed + number))
-        for number, case in enumerate(scoring.read_cases(arguments.prepared / "pairs"))
-    ]
+    cases = painted(scoring.read_cases(arguments.prepared / "pairs"), arguments.prepared, arguments.seed)
     for weights in arguments.weights:
         predictor = Predictor.from_folder(weights, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         probabilities = [predictor(case.channels, case.brain) for case in cases]
@@ -70,6 +68,20 @@ class Painted:
     labels: npt.NDArray[np.int32]  # (z, y, x), 0 or a painted lesion's number
     contrasts_z: list[float]  # of lesion 1, 2, ...
     known: Mask  # (z, y, x), really changed or ignored: what is found there is not counted
+
+
+def painted(cases: Sequence[Case], prepared: Path, seed: int = 1) -> list[Painted]:
+    """Each case with lesions of its own."""
+    shapes = read_shapes(prepared / "lesions.npz", torch.device("cpu"))
+    return [paint(case, shapes, torch.Generator().manual_seed(seed + number)) for number, case in enumerate(cases)]
+
+
+def painted_cases(cases: Sequence[Case], prepared: Path) -> list[Case]:
+    """The same for scoring as other cases are: the painted lesions are the truth, and what really changed is ignored."""
+    return [
+        dataclasses.replace(case, channels=pair.channels, truth=pair.labels > 0, ignore=pair.known)
+        for case, pair in zip(cases, painted(cases, prepared), strict=True)
+    ]
 
 
 def paint(case: Case, shapes: Shapes, rng: torch.Generator) -> Painted:

@@ -1,15 +1,16 @@
 """What scan quality costs: F1 and Dice of networks when the validation follow-ups are degraded, against strength (the paper's claim for IQDA).
 
-    python -m benchmarks.robustness --prepared runs/open/prepared --output robustness --weights weights --weights runs/none/weights
+    python -m benchmarks.robustness --prepared runs/open/prepared --output robustness --weights runs/each runs/none [--painted]
 
-Patients 01 and 03, time order forward; each folder's own operating point; windows that overlap by a tenth, which costs a fifth of the shipped half.
-Scores of `robustness.csv` in the output folder are not computed again.
+The networks of a folder are seeds of one recipe: each is scored alone, at the operating point that is best for it on the scans as they are, and the
+table has their means. Cases are patients 01 and 03, time order forward, with their derived truth, or, with `--painted`, both orders with the lesions
+that `benchmarks.painted` paints into the follow-up, before it is degraded. Windows overlap by a tenth, which costs a fifth of the shipped half.
 """
 
 import argparse
 import csv
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,17 @@ import torch
 from torch import Tensor
 
 from app import checkpoint
+from app.config import PredictConfig
 from app.files import writing
+from app.machine import choose_device
 from app.predictor import Predictor
-from training import scoring
+from benchmarks.painted import painted_cases
+from training import commands, scoring
 from training.augmentation import average_slices, blur, sharpen
 from training.scoring import Case
 
 OVERLAP = 0.1
-FIELDS = ("weights", "degradation", "strength", "case", "f1", "dice", "false")
+FIELDS = ("weights", "network", "degradation", "strength", "case", "f1", "dice", "false")
 Degrade = Callable[[Tensor, float], Tensor]
 
 
@@ -33,7 +37,8 @@ def add_noise(scan: Tensor, spreads: float) -> Tensor:
     return scan + spreads / 4 * torch.randn(scan.shape, generator=torch.Generator().manual_seed(0))
 
 
-DEGRADATIONS: dict[str, tuple[Degrade, tuple[float, ...], str]] = {  # what it does, three strengths, their unit
+DEGRADATIONS: dict[str, tuple[Degrade, tuple[float, ...], str]] = {  # what it does, its strengths, their unit
+    "none": (lambda scan, _: scan, (0.0,), ""),
     "blur": (blur, (0.75, 1.25, 1.75), "sigma, mm"),
     "sharpening": (lambda scan, amount: sharpen(scan, 1.0, amount), (1.0, 2.0, 4.0), "amount of an unsharp mask of 1 mm"),
     "thick slices": (lambda scan, count: average_slices(scan, int(count)), (2.0, 4.0, 6.0), "mm"),
@@ -44,28 +49,36 @@ DEGRADATIONS: dict[str, tuple[Degrade, tuple[float, ...], str]] = {  # what it d
 def main() -> None:
     parser = argparse.ArgumentParser(description="Scores of networks on degraded follow-ups.")
     parser.add_argument("--prepared", type=Path, required=True, help="folder written by training.prepare")
-    parser.add_argument("--weights", type=Path, required=True, action="append", help="folder with fold*.pt; give it several times to compare")
+    parser.add_argument("--weights", type=Path, required=True, nargs="+", help="folders, each with fold*.pt: seeds of one recipe")
     parser.add_argument("--output", type=Path, required=True, help="folder for robustness.csv and robustness.png")
+    parser.add_argument("--painted", action="store_true", help="score lesions painted into the pairs, not the pairs' derived truth")
     arguments = parser.parse_args()
-    cases = [case for case in scoring.read_cases(arguments.prepared / "pairs") if case.name.endswith("forward")]
-    table = arguments.output / "robustness.csv"
-    rows = read(table)
-    for weights in arguments.weights:
-        predictor = Predictor.from_folder(weights, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-        predictor.config = dataclasses.replace(predictor.config, predict=dataclasses.replace(predictor.config.predict, overlap=OVERLAP))
-        name = f"{weights} {checkpoint.sha256(weights / 'fold1.pt')[:8]}"
-        for degradation, (degrade, strengths, _) in {"none": (None, (0.0,), ""), **DEGRADATIONS}.items():
-            for strength in strengths:
-                for case in cases:
-                    key = {"weights": name, "degradation": degradation, "strength": str(strength), "case": case.name}
-                    if not any(key.items() <= row.items() for row in rows):
-                        lower = case if degrade is None else degraded(case, degrade, strength)
-                        rows.append(key | score(predictor, lower))
-                        write(table, rows)
+    torch.set_num_threads(1)
+    real = scoring.read_cases(arguments.prepared / "pairs")
+    cases = painted_cases(real, arguments.prepared) if arguments.painted else [case for case in real if case.name.endswith("forward")]
+    rows = [row for folder in arguments.weights for path in sorted(folder.glob("fold*.pt")) for row in score_network(path, cases)]
     names = list(dict.fromkeys(row["weights"] for row in rows))
+    write(arguments.output / "robustness.csv", rows)
     for line in lines(rows, names):
         print(line)
     draw(rows, names, arguments.output / "robustness.png")
+
+
+def score_network(path: Path, cases: Sequence[Case]) -> list[dict[str, str]]:
+    """A row for every degradation, strength and case."""
+    loaded = checkpoint.load(path)
+    predict = dataclasses.replace(loaded.config.predict, overlap=OVERLAP)
+    predictor = Predictor([loaded.network], dataclasses.replace(loaded.config, predict=predict), choose_device("auto"))
+    as_they_are = {case.name: predictor(case.channels, case.brain) for case in cases}
+    point = scoring.best(scoring.table(as_they_are, cases), cases)[0]
+    rows = []
+    for degradation, (degrade, strengths, _) in DEGRADATIONS.items():
+        for strength in strengths:
+            for case in cases:
+                lower = degraded(case, degrade, strength)
+                key = {"weights": path.parent.name, "network": path.stem, "degradation": degradation, "strength": str(strength), "case": case.name}
+                rows.append(key | score(predictor(lower.channels, lower.brain), lower, point))
+    return rows
 
 
 def degraded(case: Case, degrade: Degrade, strength: float) -> Case:
@@ -74,16 +87,9 @@ def degraded(case: Case, degrade: Degrade, strength: float) -> Case:
     return dataclasses.replace(case, channels=np.stack([case.channels[0], followup]).astype(np.float32))
 
 
-def score(predictor: Predictor, case: Case) -> dict[str, str]:
-    measures = scoring.score(predictor(case.channels, case.brain), case, predictor.config.predict)
+def score(probability: scoring.Array, case: Case, point: PredictConfig) -> dict[str, str]:
+    measures = scoring.score(probability, case, point)
     return {"f1": f"{measures.f1:.4f}", "dice": f"{measures.dice:.4f}", "false": str(measures.false_lesions)}
-
-
-def read(table: Path) -> list[dict[str, str]]:
-    if not table.is_file():
-        return []
-    with table.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def write(table: Path, rows: list[dict[str, str]]) -> None:
@@ -93,42 +99,42 @@ def write(table: Path, rows: list[dict[str, str]]) -> None:
         writer.writerows(rows)
 
 
-def mean(rows: list[dict[str, str]], weights: str, degradation: str, strength: float, measure: str) -> float:
-    found = [float(row[measure]) for row in rows if (row["weights"], row["degradation"], row["strength"]) == (weights, degradation, str(strength))]
-    return float(np.mean(found)) if found else float("nan")
+def values(rows: list[dict[str, str]], weights: str, degradation: str, strength: float, measure: str) -> list[float]:
+    """Of each network of a folder: the mean over the cases."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if (row["weights"], row["degradation"], row["strength"]) == (weights, degradation, str(strength)):
+            found.setdefault(row["network"], []).append(float(row[measure]))
+    return [float(np.mean(of_network)) for of_network in found.values()]
 
 
 def lines(rows: list[dict[str, str]], names: list[str]) -> list[str]:
-    """A Markdown table: mean F1 / Dice, and false lesions a case, of each network."""
-
-    def cells(degradation: str, strength: float) -> str:
-        return " | ".join(
-            "{:.3f} / {:.3f}, {:.1f}".format(*(mean(rows, name, degradation, strength, measure) for measure in ("f1", "dice", "false")))
-            for name in names
-        )
-
-    head = [f"| follow-up | strength | {' | '.join(names)} |", "|---|---|" + "---|" * len(names), f"| as it is | | {cells('none', 0.0)} |"]
-    body = [
-        f"| {degradation} | {strength} {unit} | {cells(degradation, strength)} |"
-        for degradation, (_, strengths, unit) in DEGRADATIONS.items()
-        for strength in strengths
-    ]
-    return head + body
+    """A Markdown table: mean F1 / Dice, and false lesions a case, of each folder's networks."""
+    found = [f"| follow-up | strength | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
+    for degradation, (_, strengths, unit) in DEGRADATIONS.items():
+        for strength in strengths:
+            means = [[np.mean(values(rows, name, degradation, strength, measure)) for measure in ("f1", "dice", "false")] for name in names]
+            cells = " | ".join("{:.3f} / {:.3f}, {:.1f}".format(*of_folder) for of_folder in means)
+            title = "as it is | " if degradation == "none" else f"{degradation} | {strength} {unit}"
+            found.append(f"| {title} | {cells} |")
+    return found
 
 
 def draw(rows: list[dict[str, str]], names: list[str], path: Path) -> None:
-    """Mean F1 (above) and Dice (below) against strength, a column a degradation."""
+    """F1 (above) and Dice (below) against strength, a column a degradation: the mean of a folder's networks, and their range."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(2, len(DEGRADATIONS), figsize=(13, 6), sharey="row", squeeze=False)
-    for column, (degradation, (_, strengths, unit)) in enumerate(DEGRADATIONS.items()):
-        for row, (measure, label) in enumerate((("f1", "mean lesion F1"), ("dice", "mean Dice"))):
+    degradations = {name: (strengths, unit) for name, (_, strengths, unit) in DEGRADATIONS.items() if name != "none"}
+    figure, axes = pyplot.subplots(2, len(degradations), figsize=(13, 6), sharey="row", squeeze=False)
+    for column, (degradation, (strengths, unit)) in enumerate(degradations.items()):
+        for row, (measure, label) in enumerate((("f1", "lesion F1"), ("dice", "Dice"))):
             for name in names:
-                values = [mean(rows, name, "none", 0.0, measure), *(mean(rows, name, degradation, strength, measure) for strength in strengths)]
-                axes[row][column].plot([0.0, *strengths], values, marker="o", label=name)
+                found = [values(rows, name, "none", 0.0, measure), *(values(rows, name, degradation, strength, measure) for strength in strengths)]
+                axes[row][column].plot([0.0, *strengths], [np.mean(one) for one in found], marker="o", label=name)
+                axes[row][column].fill_between([0.0, *strengths], [min(one) for one in found], [max(one) for one in found], alpha=0.15)
             axes[row][column].set_ylim(0, 1)
             axes[row][column].grid(alpha=0.3)
             axes[0][column].set_title(degradation)
@@ -137,9 +143,9 @@ def draw(rows: list[dict[str, str]], names: list[str], path: Path) -> None:
     axes[0][0].legend(fontsize=8)
     figure.tight_layout()
     with writing(path) as unfinished:
-        figure.savefig(unfinished, dpi=110)
+        figure.savefig(unfinished, dpi=80)
     pyplot.close(figure)
 
 
 if __name__ == "__main__":
-    main()
+    commands.run(main)

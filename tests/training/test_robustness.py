@@ -15,7 +15,10 @@ BRAIN = np.ones((12, 12, 12), bool)
 def test_three_strengths_each_harder_than_the_last() -> None:
     rng = torch.Generator().manual_seed(1)
     scan = 1 + 0.25 * torch.randn(12, 12, 12, generator=rng)
-    for degrade, strengths, _ in robustness.DEGRADATIONS.values():
+    for name, (degrade, strengths, _) in robustness.DEGRADATIONS.items():
+        if name == "none":
+            assert torch.equal(degrade(scan, 0.0), scan)
+            continue
         changes = [float((degrade(scan, strength) - scan).abs().mean()) for strength in strengths]
         assert len(changes) == 3 and 0 < changes[0] < changes[1] < changes[2]
 
@@ -35,12 +38,22 @@ def test_only_the_followup_is_degraded() -> None:
 
 
 def test_table_and_figure(tmp_path: Path) -> None:
+    key = {"weights": "w", "degradation": "blur", "strength": "0.75"}
     rows = [
-        {"weights": "w", "degradation": "blur", "strength": "0.75", "case": "01 forward", "f1": "0.2", "dice": "0.4", "false": "1"},
-        {"weights": "w", "degradation": "blur", "strength": "0.75", "case": "03 forward", "f1": "0.4", "dice": "0.5", "false": "2"},
+        key | {"network": "fold1", "case": "01 forward", "f1": "0.2", "dice": "0.4", "false": "1"},
+        key | {"network": "fold1", "case": "03 forward", "f1": "0.4", "dice": "0.5", "false": "2"},
+        key | {"network": "fold2", "case": "01 forward", "f1": "0.5", "dice": "0.4", "false": "0"},
+        key | {"network": "fold2", "case": "03 forward", "f1": "0.7", "dice": "0.5", "false": "0"},
     ]
+    others = [
+        rows[0] | {"degradation": name, "strength": str(strength)}
+        for name, (_, strengths, _) in robustness.DEGRADATIONS.items()
+        for strength in strengths
+        if (name, strength) != ("blur", 0.75)
+    ]
+    assert robustness.values(rows, "w", "blur", 0.75, "f1") == pytest.approx([0.3, 0.6])
+    assert "| blur | 0.75 sigma, mm | 0.450 / 0.450, 0.8 |" in robustness.lines(rows + others, ["w"])
     robustness.write(tmp_path / "robustness.csv", rows)
-    assert robustness.read(tmp_path / "robustness.csv") == rows
-    assert "| blur | 0.75 sigma, mm | 0.300 / 0.450, 1.5 |" in robustness.lines(rows, ["w"])
-    robustness.draw(rows, ["w"], tmp_path / "robustness.png")
+    assert (tmp_path / "robustness.csv").read_text().splitlines()[1] == "w,fold1,blur,0.75,01 forward,0.2,0.4,1"
+    robustness.draw(rows + others, ["w"], tmp_path / "robustness.png")
     assert (tmp_path / "robustness.png").read_bytes()[:4] == b"\x89PNG"
