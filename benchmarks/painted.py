@@ -99,12 +99,12 @@ def paint(case: Case, shapes: Shapes, rng: torch.Generator) -> Painted:
         contrast, one = uniform(rng, CONTRASTS_Z[0], CONTRASTS_Z[-1]), torch.zeros_like(excess)
         put(one, contrast * resized(draw_shape(shapes, rng), uniform(rng, 0.8, 1.25), uniform(rng, 0.5, 0.9)), [int(i) for i in spot])
         visible = (one.numpy() > VISIBLE_Z) & case.brain
-        free[ndimage.binary_dilation(visible, iterations=8)] = 0
+        free[ndimage.maximum_filter(visible, size=17)] = 0
         free[spot] = 0
         if visible.any() and not (visible & known).any():
             contrasts.append(contrast)
             labels[visible] = len(contrasts)
-            excess += one
+            excess = torch.maximum(excess, one)
     # no lesion in fluid, and as sharp as the follow-up shows its own: it is painted on the scan as it is
     solid = 1 / (1 + np.exp(-3 * (z[1] + 1.8)))
     followup = np.clip(1 + (z[1] + excess.numpy() * solid) / 4, 0, 3) * case.brain
