@@ -99,11 +99,12 @@ def segment(
     """Find the new lesions of one patient."""
     from app.outputs import Outputs
     from app.patient import Segmenter
+    from app.pipeline import Steps
 
     outputs = Outputs.named(output, probability, lesions, report, record)
     outputs.check()
     scans = _locate(baseline, baseline_series), _locate(followup, followup_series)
-    result = Segmenter.load(weights, device, threads).segment(*scans, outputs, brain_mask, preprocessing, register)
+    result = Segmenter.load(weights, device, threads, Steps(preprocessing, register)).segment(*scans, outputs, brain_mask)
     click.echo(f"{result.in_words()}: {output}")
 
 
@@ -133,7 +134,7 @@ def prepare(
     networks = Segmenter.load(weights, device, threads).networks
     scans = read_scans(*sources)
     mask = image.read_mask(brain_mask, grid_of=scans[1]) if brain_mask else None
-    aligned, pair = pipeline.prepare(*scans, networks, mask, preprocessing, register)
+    aligned, pair = pipeline.prepare(*scans, networks, mask, pipeline.Steps(preprocessing, register))
     write_prepared(pair, aligned, output)
     click.echo(f"Prepared in {output}: look at {output / 'picture.png'}")
 

@@ -9,11 +9,20 @@ WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 PREPROCESSING_HELP = "Our own steps, Anima's programs, or none: the scans come without skull and bias field."
 
 
-def scan_options(command: Any) -> Any:
-    """A patient's two scans, and how they are prepared."""
+def steps_options(command: Any) -> Any:
+    """What is done before the network."""
     for option in (
         click.option("--preprocessing", type=click.Choice(["native", "anima", "none"]), default="native", show_default=True, help=PREPROCESSING_HELP),
         click.option("--register", is_flag=True, help="Align the scans even if they share a grid."),
+    ):
+        command = option(command)
+    return command
+
+
+def scan_options(command: Any) -> Any:
+    """A patient's two scans, and how they are prepared."""
+    command = steps_options(command)
+    for option in (
         click.option("--brain-mask", type=click.Path(path_type=Path), help="Brain mask on the later scan's grid, instead of ours."),
         click.option("--followup-series", metavar="NUMBER", help="Its series in the later DICOM folder, if several could be the FLAIR."),
         click.option("--baseline-series", metavar="NUMBER", help="Its series in the earlier DICOM folder, if several could be the FLAIR."),

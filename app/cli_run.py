@@ -4,10 +4,14 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from app.cli_options import machine_options
+from app.cli_options import machine_options, steps_options
+
+if TYPE_CHECKING:
+    from app.pipeline import Preprocessing
 
 SOURCE_HELP = "Folder of patients, BIDS data set, or CSV table with the columns patient, baseline, followup."
 
@@ -17,8 +21,19 @@ SOURCE_HELP = "Folder of patients, BIDS data set, or CSV table with the columns 
 @click.option("--output", default=Path("/output"), show_default=True, type=click.Path(path_type=Path), help="One folder a patient, and summary.csv.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Patients at a time.")
 @click.option("--scheduler", help="Give the patients to the Dask cluster at this address, such as tcp://10.0.0.1:8786.")
+@steps_options
 @machine_options
-def run(source: Path, output: Path, jobs: int, scheduler: str | None, device: str, threads: int | None, weights: Path) -> None:
+def run(
+    source: Path,
+    output: Path,
+    jobs: int,
+    scheduler: str | None,
+    preprocessing: "Preprocessing",
+    register: bool,
+    device: str,
+    threads: int | None,
+    weights: Path,
+) -> None:
     """Find the new lesions of every patient in a folder, a BIDS data set or a table.
 
     A patient is a folder with <...>time01<...> and <...>time02<...> (as in MSSEG-2) or just two images, or two files side by side so named.
@@ -27,16 +42,18 @@ def run(source: Path, output: Path, jobs: int, scheduler: str | None, device: st
     if scheduler and jobs > 1:
         raise click.UsageError("--jobs and --scheduler: how many patients a cluster does at a time is up to its workers")
     from app import bids, cohort
+    from app.pipeline import Steps
 
+    steps = Steps(preprocessing, register)
     cases, problems = cohort.find(source, output)
     if scheduler:
         from app import cluster
 
-        outcomes = cluster.on_workers(cases, cluster.Work(output, weights, device, threads), scheduler)
+        outcomes = cluster.on_workers(cases, cluster.Work(output, weights, device, threads, steps), scheduler)
     else:
         from app.patient import Segmenter
 
-        outcomes = cohort.in_threads(cases, output, Segmenter.load(weights, device, threads), jobs)
+        outcomes = cohort.in_threads(cases, output, Segmenter.load(weights, device, threads, steps), jobs)
     if any(case.bids for case in cases):
         bids.write_description(output)
 

@@ -14,6 +14,7 @@ from app.cohort import Outcome
 from app.errors import InputError
 from app.files import clear_leftovers
 from app.patient import Segmenter
+from app.pipeline import Steps
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -32,6 +33,7 @@ class Work:
     weights: Path
     device: str
     threads: int | None
+    steps: Steps
 
 
 def on_workers(todo: Sequence[Case], work: Work, scheduler: str) -> Generator[Outcome, None, None]:
@@ -94,7 +96,7 @@ def _segment(case: Case, work: Work) -> Outcome:
         if work not in _segmenters:
             _segmenters.clear()
             try:
-                _segmenters[work] = Segmenter.load(work.weights, work.device, work.threads)
+                _segmenters[work] = Segmenter.load(work.weights, work.device, work.threads, work.steps)
             except InputError as error:
                 return Outcome(case.name, None, f"{error} (on the worker)")
         segmenter = _segmenters[work]

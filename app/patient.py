@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from app import image, machine, pipeline, record
 from app.errors import InputError
 from app.outputs import Outputs
-from app.pipeline import Networks, Preprocessing, Result
+from app.pipeline import USUAL, Networks, Result, Steps
 from app.record import Record, Task
 from app.warned import warned
 
@@ -24,41 +24,27 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Segmenter:
-    """The trained networks and the machine they run on, loaded once for any number of patients."""
+    """The trained networks, the machine they run on and the steps before them, for any number of patients."""
 
     networks: Networks
     weights: dict[str, str]  # file name: SHA-256
     threads: int
+    steps: Steps
 
     @staticmethod
-    def load(weights: Path, device: str, threads: int | None) -> "Segmenter":
+    def load(weights: Path, device: str, threads: int | None, steps: Steps = USUAL) -> "Segmenter":
         """From a folder of weights; device is auto, cpu or cuda, threads None for all this process may use. Raises InputError."""
         used = machine.use_threads(threads)
         networks = Networks.load(weights, machine.choose_device(device))
-        return Segmenter(networks, record.weights_sha256(weights), used)
+        return Segmenter(networks, record.weights_sha256(weights), used, steps)
 
-    def task(
-        self,
-        baseline: "Path | Series",
-        followup: "Path | Series",
-        brain_mask: Path | None = None,
-        preprocessing: Preprocessing = "native",
-        register: bool = False,
-    ) -> Task:
+    def task(self, baseline: "Path | Series", followup: "Path | Series", brain_mask: Path | None = None) -> Task:
         """What decides the result for these files. Raises InputError if one cannot be read."""
         inputs = {"baseline": locate(baseline), "followup": locate(followup)} | ({"brain_mask": brain_mask} if brain_mask else {})
-        settings = {"preprocessing": preprocessing, "register": register, **dataclasses.asdict(self.networks.predictor.config)}
+        settings = {**dataclasses.asdict(self.steps), **dataclasses.asdict(self.networks.predictor.config)}
         return record.task(inputs, self.weights, settings)
 
-    def segment(
-        self,
-        baseline: "Path | Series",
-        followup: "Path | Series",
-        outputs: Outputs,
-        brain_mask: Path | None = None,
-        preprocessing: Preprocessing = "native",
-        register: bool = False,
-    ) -> Result:
+    def segment(self, baseline: "Path | Series", followup: "Path | Series", outputs: Outputs, brain_mask: Path | None = None) -> Result:
         """Find the new lesions and write what `outputs` wants; the record is written last, so that it marks a whole set. Raises InputError."""
         started = time.perf_counter()
         baseline, followup = locate(baseline), locate(followup)
@@ -67,14 +53,14 @@ class Segmenter:
             scans = read_scans(baseline, followup)
             mask = image.read_mask(brain_mask, grid_of=scans[1]) if brain_mask else None
             was_read = time.perf_counter()
-            result = pipeline.segment(*scans, self.networks, mask, preprocessing, register)
+            result = pipeline.segment(*scans, self.networks, mask, self.steps)
         result = dataclasses.replace(result, warnings=tuple(warnings))  # those of reading, too
         was_segmented = time.perf_counter()
         outputs.write(result, followup)
         seconds = {"read": was_read - started, **result.seconds, "write": time.perf_counter() - was_segmented}
         if outputs.record is not None:
             done = Record(
-                task=self.task(baseline, followup, brain_mask, preprocessing, register),
+                task=self.task(baseline, followup, brain_mask),
                 versions=record.versions(),
                 device=self.networks.predictor.device.type,
                 threads=self.threads,

@@ -21,7 +21,7 @@ from app.quality import ScanQuality
 from app.registration import Aligned
 from app.warned import warned
 
-Preprocessing = Literal["native", "anima", "none"]
+Preprocessing = Literal["native", "anima", "none"]  # our own steps, Anima's programs, or none: the scans come without skull and bias field
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,17 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """What to do before the network, where the scans decide and not the weights."""
+
+    preprocessing: Preprocessing = "native"
+    register: bool = False  # align the scans even if they share a grid
+
+
+USUAL = Steps()
+
+
+@dataclass(frozen=True)
 class Networks:
     """The trained parts, loaded once for any number of patients."""
 
@@ -68,19 +79,16 @@ def segment(
     followup: sitk.Image,
     networks: Networks,
     brain_mask: sitk.Image | None = None,
-    preprocessing_by: Preprocessing = "native",
-    register: bool = False,
+    steps: Steps = USUAL,
 ) -> Result:
     """Find the lesions of `followup` that `baseline` does not show.
 
-    A `brain_mask` on the follow-up's grid is used instead of ours. Instead of our own steps, Anima's programs may correct the bias field and find
-    the brain ("anima"), or the scans come without skull and bias field ("none"). Scans that share a grid are aligned only
-    if `register` says so. Raises InputError for scans that cannot be used together.
+    A `brain_mask` on the follow-up's grid is used instead of ours. Raises InputError for scans that cannot be used together.
     """
     config = networks.predictor.config
     clock = Clock()
     with warned() as warnings:
-        aligned, pair = prepare(baseline, followup, networks, brain_mask, preprocessing_by, register, clock)
+        aligned, pair = prepare(baseline, followup, networks, brain_mask, steps, clock)
 
         probability = _to_followup(networks.predictor(pair.channels(), pair.brain), pair, followup, aligned)
         clock.lap("predict")
@@ -101,25 +109,24 @@ def prepare(
     followup: sitk.Image,
     networks: Networks,
     brain_mask: sitk.Image | None = None,
-    preprocessing_by: Preprocessing = "native",
-    register: bool = False,
+    steps: Steps = USUAL,
     clock: "Clock | None" = None,
 ) -> tuple[Aligned, Pair]:
     """The part of `segment` before the network: brains, alignment, and both scans as the network sees them."""
     config = networks.predictor.config.preprocess
     clock = clock or Clock()
-    if brain_mask is not None and preprocessing_by != "native":
-        raise InputError(f"a brain mask with preprocessing {preprocessing_by}: it finds its own brain; wanted one of the two")
-    if preprocessing_by == "anima":
+    if brain_mask is not None and steps.preprocessing != "native":
+        raise InputError(f"a brain mask with preprocessing {steps.preprocessing}: it finds its own brain; wanted one of the two")
+    if steps.preprocessing == "anima":
         installed = anima.find()
-        aligned = registration.align(baseline, followup, register=register)
+        aligned = registration.align(baseline, followup, register=steps.register)
         clock.lap("align")
         corrected = anima.prepare(*preprocessing.to_working_grid(baseline, followup, aligned, config), installed)
         pair = preprocessing.scale(corrected.baseline, corrected.followup, image.array(corrected.brain) > 0)
         clock.lap("anima")
         return aligned, pair
-    if preprocessing_by == "none":
-        aligned = registration.align(baseline, followup, register=register)
+    if steps.preprocessing == "none":
+        aligned = registration.align(baseline, followup, register=steps.register)
         scans = preprocessing.to_working_grid(baseline, followup, aligned, config)
         pair = preprocessing.scale(*scans, preprocessing.nonzero_brain(*scans))
         clock.lap("align")
@@ -127,7 +134,7 @@ def prepare(
 
     brains = networks.brain(baseline), networks.brain(followup) if brain_mask is None else brain_mask
     clock.lap("brain")
-    aligned = registration.align(baseline, followup, brains, register)
+    aligned = registration.align(baseline, followup, brains, steps.register)
     scans = preprocessing.to_working_grid(baseline, followup, aligned, config)
 
     def on_grid(mask: sitk.Image, to_scan: sitk.Transform) -> Mask:

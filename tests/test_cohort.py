@@ -24,6 +24,7 @@ from app.cohort import Outcome
 from app.errors import InputError
 from app.outputs import Outputs
 from app.patient import Segmenter
+from app.pipeline import Steps
 from tests.conftest import REPOSITORY
 from tests.test_record import DONE
 
@@ -103,7 +104,7 @@ def test_a_broken_patient_is_reported_and_a_second_run_does_only_what_is_missing
 
 
 ALTERED = (
-    *("another baseline", "another follow-up", "other weights", "another threshold", "another program"),
+    *("another baseline", "another follow-up", "other weights", "another threshold", "other steps", "another program"),
     *("no record", "half a record", "no report"),
 )
 
@@ -118,6 +119,8 @@ def _alter(what: str, case: Case, folder: Path, segmenter: Segmenter, monkeypatc
         return dataclasses.replace(segmenter, weights={"fold1.pt": "0" * 64})
     elif what == "another threshold":
         return _with_threshold(segmenter, 0.9)
+    elif what == "other steps":
+        return dataclasses.replace(segmenter, steps=Steps(register=True))
     elif what == "another program":
         monkeypatch.setattr(record, "__version__", "9.9.9")
     elif what == "other threads":
@@ -176,6 +179,18 @@ def _fake_segment(of: Callable[[Path], None] | None = None) -> Callable[..., Non
         record.write(dataclasses.replace(DONE, task=segmenter.task(baseline, followup)), outputs.wanted()["record"])
 
     return segment
+
+
+def test_the_steps_asked_for_are_taken_for_every_patient(
+    scans: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output = _patients(tmp_path / "input", scans, "013", "014"), tmp_path / "output"
+    monkeypatch.setattr(Segmenter, "segment", _fake_segment())
+    done = _run("--input", source, "--output", output, "--weights", weights, "--preprocessing", "none", "--register")
+    assert done.exit_code == 0, done.output
+    for name in ("013", "014"):
+        settings = json.loads((output / name / "run.json").read_text())["settings"]
+        assert (settings["preprocessing"], settings["register"]) == ("none", True)
 
 
 @pytest.mark.parametrize("refused", NAMES)

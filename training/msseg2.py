@@ -21,7 +21,7 @@ from app.brain import BrainExtractor
 from app.cases import Case, find_cases
 from app.config import Config
 from app.image import Mask
-from app.pipeline import Networks, Preprocessing
+from app.pipeline import Networks, Preprocessing, Steps
 from app.predictor import Predictor
 from training import commands, folds
 from training.prepare import MARGIN_MM, WEIGHTS, Arrays, box_around, save_arrays
@@ -65,7 +65,7 @@ def prepare_patient(case: Case, networks: Networks, preprocessing_by: Preprocess
     baseline, followup = image.read(case.baseline), image.read(case.followup)
     names = ["ground_truth", *(f"ground_truth_expert{expert}" for expert in EXPERTS)]
     masks = [image.read_mask(case.followup.parent / f"{name}.nii.gz", followup) for name in names]
-    aligned, pair = pipeline.prepare(baseline, followup, networks, preprocessing_by=preprocessing_by)
+    aligned, pair = pipeline.prepare(baseline, followup, networks, steps=Steps(preprocessing_by))
     box = box_around(pair.brain, MARGIN_MM)
 
     def on_grid(mask: sitk.Image) -> Mask:
