@@ -1,6 +1,6 @@
-"""The best checkpoints of one or more runs, as one ensemble in a weights folder.
+"""Checkpoints of one or more runs, as one ensemble in a weights folder.
 
-python -m training.publish runs/open/seed1/best.pt runs/open/seed2/best.pt --weights weights
+python -m training.publish runs/open/heads/last.pt runs/open/scans/last.pt --weights weights
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Prepared arrays to a trained network: the loop, its log, and the best weights by real pairs that it was not trained on.
 
-    python -m training.train --prepared runs/open/prepared --run runs/open/seed1 --seed 1          # made pairs (training.prepare)
+    python -m training.train --prepared runs/open/prepared --run runs/open/heads --head 1 --seed 23  # made pairs (training.prepare)
     python -m training.train --prepared runs/msseg2/prepared --run runs/msseg2/fold1 --fold 1      # the paper's recipe (training.msseg2)
     torchrun --nproc-per-node 4 -m training.train ...                                              # on several GPUs
 
