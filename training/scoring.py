@@ -72,8 +72,8 @@ def table(
 
 
 def best(results: Mapping[PredictConfig, Mapping[str, CaseMetrics]], cases: Sequence[Case]) -> list[PredictConfig]:
-    """The operating points of `table`, best first."""
-    return sorted(results, key=lambda point: -selection(results[point], cases))
+    """The operating points of `table`, best first; of equals the one that drops the fewest small lesions."""
+    return sorted(results, key=lambda point: (-selection(results[point], cases), point.minimum_volume_mm3))
 
 
 def with_point(predict: PredictConfig, point: PredictConfig) -> PredictConfig:
