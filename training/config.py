@@ -11,7 +11,9 @@ Range = tuple[float, float]
 # Operating points among which validation finds the best: see app.config.PredictConfig.
 OPERATING_POINTS = tuple(
     PredictConfig(threshold=threshold, certain=certain, minimum_volume_mm3=volume_mm3)
-    for threshold, certain, volume_mm3 in itertools.product((0.5, 0.8, 0.9, 0.95), (0.9, 0.95, 0.98, 0.99, 0.995), (3.0, 10.0, 20.0, 30.0, 40.0))
+    for threshold, certain, volume_mm3 in itertools.product(
+        (0.5, 0.6, 0.7, 0.8, 0.9, 0.95), (0.9, 0.95, 0.98, 0.99, 0.995), (3.0, 10.0, 20.0, 30.0, 40.0)
+    )
     if threshold <= certain
 )
 
