@@ -39,10 +39,10 @@ def add_noise(scan: Tensor, spreads: float) -> Tensor:
 
 DEGRADATIONS: dict[str, tuple[Degrade, tuple[float, ...], str]] = {  # what it does, its strengths, their unit
     "none": (lambda scan, _: scan, (0.0,), ""),
-    "blur": (blur, (0.75, 1.25, 1.75), "sigma, mm"),
-    "sharpening": (lambda scan, amount: sharpen(scan, 1.0, amount), (1.0, 2.0, 4.0), "amount of an unsharp mask of 1 mm"),
+    "blur": (blur, (0.75, 1.25, 1.75), "mm (sigma)"),
+    "sharpening": (lambda scan, amount: sharpen(scan, 1.0, amount), (1.0, 2.0, 4.0), "times an unsharp mask of 1 mm"),
     "thick slices": (lambda scan, count: average_slices(scan, int(count)), (2.0, 4.0, 6.0), "mm"),
-    "noise": (add_noise, (0.25, 0.5, 1.0), "spreads of the brain"),
+    "noise": (add_noise, (0.25, 0.5, 1.0), "spreads"),
 }
 
 
@@ -115,7 +115,7 @@ def lines(rows: list[dict[str, str]], names: list[str]) -> list[str]:
         for strength in strengths:
             means = [[np.mean(values(rows, name, degradation, strength, measure)) for measure in ("f1", "dice", "false")] for name in names]
             cells = " | ".join("{:.3f} / {:.3f}, {:.1f}".format(*of_folder) for of_folder in means)
-            title = "as it is | " if degradation == "none" else f"{degradation} | {strength} {unit}"
+            title = "as it is |" if degradation == "none" else f"{degradation} | {strength} {unit}"
             found.append(f"| {title} | {cells} |")
     return found
 
