@@ -15,8 +15,9 @@ from app.errors import InputError
 from app.predictor import Predictor
 from training import folds
 from training.config import PAPER_RECIPE, SynthesisConfig, TrainConfig
+from training.dataset import PairStream
 from training.publish import publish
-from training.train import follow, learning_rate, train
+from training.train import follow, learning_rate, main, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -122,6 +123,25 @@ def test_two_processes_train_as_one(prepared: Path, tmp_path: Path) -> None:
         gradient = moments["exp_avg"]
         torch.testing.assert_close(others["exp_avg"], gradient, atol=1e-4 * float(gradient.abs().max()), rtol=0)
     assert len(rows(tmp_path / "two" / "log.csv")) == 1  # one of the two writes
+
+
+@pytest.mark.parametrize(("share", "of_heads"), [(1.0, True), (0.0, False)])
+def test_patches_of_heads_alone_or_of_scans_alone(share: float, of_heads: bool, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.dataset.make_sample", lambda source, *_: source)
+    stream = PairStream(prepared, dataclasses.replace(PATCHES, head=share), seed=1, device=CPU)
+    assert {stream.sample(number).tissues is not None for number in range(20)} == {of_heads}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("words", [["--head", "1.5"], ["--head", "0.5", "--fold", "1"]])
+def test_a_share_of_heads_that_makes_no_sense_is_refused(
+    words: list[str], prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "--prepared", str(prepared), "--run", str(tmp_path / "run"), *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "wanted a share between 0 and 1" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
