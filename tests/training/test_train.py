@@ -152,7 +152,8 @@ def test_a_batch_that_cannot_be_shared_is_refused(prepared: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_training_lowers_the_loss(prepared: Path, tmp_path: Path) -> None:
-    config = dataclasses.replace(CONFIG, steps=41, validate_steps=1000, learning_rate=3e-3, precision="bfloat16")
+    # float32, because bfloat16 loses a gradient now and then with patches this small (training/LOG.md, failures)
+    config = dataclasses.replace(CONFIG, steps=41, validate_steps=1000, learning_rate=3e-3)
     train(prepared, tmp_path, config, CPU, stop_at=40)
     losses = [float(row["loss"]) for row in rows(tmp_path / "log.csv")]
     assert losses[-1] < 0.8 * losses[0]
