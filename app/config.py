@@ -38,6 +38,7 @@ class PredictConfig:
     threshold: float = 0.5  # probability above which a voxel is a new lesion
     certain: float = 0.5  # probability that more than the minimum volume of a lesion must exceed; the rest of it need not
     minimum_volume_mm3: float = 3.0  # smaller lesions are dropped, as in the official score
+    gain: float | None = None  # share of a lesion's signal that the follow-up must have gained over the baseline (app.detection); None: any will do
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Which voxels of a probability map are new lesions. Without SimpleITK, so that training can ask too."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -8,6 +10,8 @@ from app.config import PredictConfig
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+
+NEAR_MM, AROUND_MM = 3.0, 7.0  # of a lesion: as far as blur carries its signal, and the tissue it is compared with
 
 
 def lesion_mask(probability: Array, config: PredictConfig, voxel_mm3: float) -> Mask:
@@ -21,3 +25,40 @@ def lesion_mask(probability: Array, config: PredictConfig, voxel_mm3: float) -> 
     keep[0] = False
     mask: Mask = keep[components]
     return mask
+
+
+def without_known(probability: Array, scans: Array, config: PredictConfig, spacing_mm: float) -> Array:
+    """The probability (z, y, x), brought down to the threshold in lesions that the baseline shows, too.
+
+    `scans` (2, z, y, x) are what the network saw, 0 outside the brain, on an isotropic grid. Blur, slice thickness, edge enhancement and small
+    displacements make an old lesion look brighter or larger, but only move its signal about: what the follow-up has gained in and near a new lesion
+    is all of the lesion's signal, and next to nothing where the scans differ in quality alone. A lesion with less than `config.gain` of it is known.
+    """
+    if config.gain is None:
+        return probability
+    components, _ = ndimage.label(probability > config.threshold)
+    new = probability.copy()
+    margin = math.ceil(AROUND_MM / spacing_mm)
+    boxes = ndimage.find_objects(components)
+    for number in np.setdiff1d(components[probability > config.certain], 0):
+        box = tuple(slice(max(side.start - margin, 0), side.stop + margin) for side in boxes[number - 1])
+        lesion = components[box] == number
+        if not _is_gained(lesion, components[box] > 0, scans[:, *box], config.gain, spacing_mm):
+            new[box][lesion] = config.threshold
+    return new
+
+
+def _is_gained(lesion: Mask, lesions: Mask, scans: Array, gain: float, spacing_mm: float) -> bool:
+    """Whether the follow-up's rise in and near the lesion adds up to that share of its own signal, each above the median of the tissue around.
+
+    Other lesions are neither near nor around.
+    """
+    distance_mm = ndimage.distance_transform_edt(~lesion, sampling=spacing_mm)
+    own = scans.any(axis=0) & (lesion | ~lesions)
+    around = (distance_mm > NEAR_MM) & (distance_mm <= AROUND_MM) & own
+    if not around.any():
+        return True
+    followup, rise = scans[1], scans[1] - scans[0]
+    gained = (rise - np.median(rise[around]))[(distance_mm <= NEAR_MM) & own].sum()
+    signal = (followup - np.median(followup[around]))[lesion].sum()
+    return bool(gained > 0 and gained >= gain * signal)

@@ -90,10 +90,13 @@ def segment(
     with warned() as warnings:
         aligned, pair = prepare(baseline, followup, networks, brain_mask, steps, clock)
 
-        probability = _to_followup(networks.predictor(pair.channels(), pair.brain), pair, followup, aligned)
+        channels = pair.channels()
+        probability = networks.predictor(channels, pair.brain)
+        probability = detection.without_known(probability, channels, config.predict, config.preprocess.spacing_mm)
+        on_followup = _to_followup(probability, pair, followup, aligned)
         clock.lap("predict")
 
-        values = image.array(probability)
+        values = image.array(on_followup)
         mask: Mask = detection.lesion_mask(values, config.predict, image.voxel_mm3(followup))
         anatomy = Anatomy(pair, image.moved_grid(pair.grid, aligned.to_followup)) if mask.any() else None
         found = lesions.describe(mask, values, followup, anatomy)
@@ -101,7 +104,7 @@ def segment(
 
         scans = quality.judge_pair(baseline, followup, aligned, pair)
         clock.lap("quality")
-    return Result(image.like(mask, followup), probability, found, aligned, pair, scans, clock.seconds, tuple(warnings))
+    return Result(image.like(mask, followup), on_followup, found, aligned, pair, scans, clock.seconds, tuple(warnings))
 
 
 def prepare(

@@ -27,12 +27,13 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from app import detection, image, predictor
+from app import image, predictor
 from app.__main__ import MALLOC
 from app.config import PredictConfig
 from app.machine import choose_device, use_threads
 from app.predictor import Predictor, sliding_window
 from benchmarks.measuring import Cost, Worker, answer_when_asked, cost, heading
+from training import scoring
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -91,7 +92,7 @@ def compare(pair: Path, rounds: int, threads: int) -> None:
     medians = {name: [statistics.median(answer[key] for answer in answers[name]) for key in ("wall_s", "cpu_s")] for name in METHODS}
     for name in METHODS:
         ratios = [mine / theirs for mine, theirs in zip(medians[name], medians["ours"], strict=True)]
-        found, shared, wanted = lesions_shared(probabilities[name], probabilities["ours"], settings)
+        found, shared, wanted = lesions_shared(probabilities[name], probabilities["ours"], channels, settings)
         print(
             f"| {name} | {answers[name][0]['windows']} | {medians[name][0]:.1f}, {medians[name][1]:.1f} | {ratios[0]:.2f}, {ratios[1]:.2f} "
             f"| {answers[name][0]['above_mib']:.0f} | {found}, {shared} shared ({wanted}) "
@@ -192,9 +193,9 @@ def nnunet(network: nn.Module, ours: Predictor, gaussian: bool = True) -> Blend:
     return theirs.predict_sliding_window_return_logits
 
 
-def lesions_shared(probability: Array, other: Array, settings: PredictConfig) -> tuple[int, int, int]:
+def lesions_shared(probability: Array, other: Array, channels: Array, settings: PredictConfig) -> tuple[int, int, int]:
     """How many lesions a map has at the shipped operating point, how many of these touch one of the other map, and how many that has."""
-    mask, wanted = (detection.lesion_mask(values, settings, voxel_mm3=1.0) for values in (probability, other))
+    mask, wanted = (scoring.found(values, channels, settings) for values in (probability, other))
     labels, count = ndimage.label(mask)
     return count, len(np.unique(labels[mask & wanted])), ndimage.label(wanted)[1]
 

@@ -21,7 +21,7 @@ import torch
 from scipy import ndimage
 
 from app.config import PredictConfig
-from app.detection import Array, Mask, lesion_mask
+from app.detection import Array, Mask
 from app.predictor import Predictor
 from training import commands, scoring
 from training.augmentation import uniform
@@ -113,7 +113,7 @@ def paint(case: Case, shapes: Shapes, rng: torch.Generator) -> Painted:
 
 def score(probability: Array, case: Painted, point: PredictConfig) -> tuple[npt.NDArray[np.float64], int]:
     """(lesions, 3) volume mm^3, contrast z, and 1 if more than a tenth of it is found; and the number of false lesions."""
-    mask = lesion_mask(probability, point, voxel_mm3=1.0)
+    mask = scoring.found(probability, case.channels, point)
     volumes = np.bincount(case.labels.ravel(), minlength=len(case.contrasts_z) + 1)[1:]
     overlap = np.bincount(case.labels[mask], minlength=len(volumes) + 1)[1:]
     components, count = ndimage.label(mask)

@@ -1,6 +1,7 @@
 """The commands, from files to files. A small untrained network stands in for the trained ones where the answer does not matter."""
 
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import SimpleITK as sitk
 from click.testing import CliRunner, Result
 from scipy import ndimage
 
-from app import cli, image
+from app import checkpoint, cli, image
 from app.outputs import Outputs
 from app.patient import Segmenter
 from app.phantom import Patient
@@ -73,6 +74,23 @@ def test_the_same_scan_twice_warns_and_goes_on(scans: tuple[Path, Path], weights
     assert result.exit_code == 0, result.output
     assert "given as baseline and as follow-up" in result.stderr
     assert (empty / "mask.nrrd").is_file()
+
+
+def test_in_the_same_scan_twice_nothing_is_new_to_weights_that_ask_for_a_gain(
+    scans: tuple[Path, Path], weights: Path, empty: Path, tmp_path: Path
+) -> None:
+    """The untrained network finds something all over; the baseline shows all of it."""
+    strict = shutil.copytree(weights, tmp_path / "strict")
+    loaded = checkpoint.load(strict / "fold1.pt")
+    config = dataclasses.replace(COARSE, predict=dataclasses.replace(COARSE.predict, gain=0.5))
+    checkpoint.save(strict / "fold1.pt", loaded.network, config, {})
+    found = {}
+    for folder in (weights, strict):
+        result = _run("segment", "-t1", scans[1], "-t2", scans[1], "-o", empty / "mask.nii.gz", "--weights", folder)
+        assert result.exit_code == 0, result.output
+        found[folder] = int(sitk.GetArrayFromImage(sitk.ReadImage(str(empty / "mask.nii.gz"))).sum())
+    assert found[weights] > 1000
+    assert found[strict] == 0
 
 
 def test_a_result_tells_its_warnings_and_the_seconds_of_each_step(scans: tuple[Path, Path], weights: Path, empty: Path) -> None:

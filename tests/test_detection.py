@@ -1,4 +1,8 @@
+from collections.abc import Callable
+
 import numpy as np
+import pytest
+from scipy import ndimage
 
 from app import detection
 from app.config import PredictConfig
@@ -32,3 +36,70 @@ def test_voxels_that_share_an_edge_only_are_two_lesions() -> None:
     probability = np.zeros((4, 4, 4), dtype=np.float32)
     probability[1, 1, :2] = probability[1, 2, 2:] = 1
     assert not detection.lesion_mask(probability, PredictConfig(), voxel_mm3=1.0).any()
+
+
+def _pair(baseline_rise: float, followup_rise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A flat brain of 1 in which 3^3 voxels rise: scans, the network's probability, which is sure of them, and where they are."""
+    lesion = np.zeros((24, 24, 24), dtype=bool)
+    lesion[10:13, 10:13, 10:13] = True
+    scans = np.stack([1 + rise * lesion.astype(np.float32) for rise in (baseline_rise, followup_rise)])
+    return scans, 0.99 * lesion.astype(np.float32), lesion
+
+
+HALF = PredictConfig(threshold=0.6, certain=0.9, gain=0.5)
+
+
+def test_a_lesion_is_new_if_half_of_its_signal_is_gained() -> None:
+    """Of a rise of 1 the baseline shows 0.5: half is gained, just enough. It shows 0.625: known, and no longer above the threshold."""
+    scans, probability, lesion = _pair(0.5, 1.0)
+    np.testing.assert_array_equal(detection.without_known(probability, scans, HALF, spacing_mm=1.0), probability)
+    scans, probability, lesion = _pair(0.625, 1.0)
+    np.testing.assert_array_equal(detection.without_known(probability, scans, HALF, spacing_mm=1.0), np.float32(0.6) * lesion)
+    assert not detection.lesion_mask(detection.without_known(probability, scans, HALF, 1.0), HALF, voxel_mm3=1.0).any()
+
+
+def test_what_is_as_dark_as_before_is_known() -> None:
+    scans, probability, _ = _pair(-0.5, -0.5)
+    assert detection.without_known(probability, scans, HALF, spacing_mm=1.0).max() == np.float32(0.6)
+
+
+def test_without_a_gain_asked_for_nothing_is_known() -> None:
+    scans, probability, _ = _pair(1.0, 1.0)
+    np.testing.assert_array_equal(detection.without_known(probability, scans, PredictConfig(), spacing_mm=1.0), probability)
+
+
+@pytest.mark.parametrize("time", [0, 1])
+@pytest.mark.parametrize("degrade", [lambda scan: ndimage.gaussian_filter(scan, 0.8), lambda scan: 2 * scan - ndimage.gaussian_filter(scan, 0.8)])
+def test_blur_and_edge_enhancement_gain_nothing(time: int, degrade: Callable[[np.ndarray], np.ndarray]) -> None:
+    """They change an old lesion's peak, not its signal: it is known. A new one stays new."""
+    for before, known in ((1.0, True), (0.0, False)):
+        scans, probability, lesion = _pair(before, 1.0)
+        scans[time] = degrade(scans[time])
+        assert (detection.without_known(probability, scans, HALF, spacing_mm=1.0)[lesion].max() <= np.float32(0.6)) == known
+
+
+def test_a_displacement_gains_nothing() -> None:
+    """By half a voxel: one side of the lesion is brighter than before, the other darker."""
+    scans, probability, _ = _pair(1.0, 1.0)
+    scans[0] = ndimage.shift(scans[0], 0.5, order=1, mode="nearest")
+    assert detection.without_known(probability, scans, HALF, spacing_mm=1.0).max() <= np.float32(0.6)
+
+
+def test_another_scaling_and_the_brain_s_edge_do_not_matter() -> None:
+    """The baseline is brighter all over, and the brain ends beside the lesion."""
+    scans, probability, _ = _pair(0.0, 1.0)
+    scans[0] += 0.5
+    scans[:, :, :, 14:] = 0
+    np.testing.assert_array_equal(detection.without_known(probability, scans, HALF, spacing_mm=1.0), probability)
+
+
+def test_each_lesion_is_judged_alone() -> None:
+    """A known lesion 2 mm from a new one: the new one stays, and what is below the threshold or not certain is left as it is."""
+    scans, probability, _ = _pair(0.0, 1.0)
+    scans[:, 10:13, 10:13, 15:18] += 1
+    probability[10:13, 10:13, 15:18] = 0.95
+    probability[2, 2, :5] = 0.7
+    probability[3, 3, :5] = 0.5
+    wanted = probability.copy()
+    wanted[10:13, 10:13, 15:18] = 0.6
+    np.testing.assert_array_equal(detection.without_known(probability, scans, HALF, spacing_mm=1.0), wanted)

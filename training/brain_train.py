@@ -101,8 +101,8 @@ def train_step(run: Run, head: Head, steps: int) -> float:
     loss = brain_loss(logits.float()[0, 0], example.brain)
     run.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(run.network.parameters(), 1.0)
-    run.optimizer.step()
+    if torch.isfinite(torch.nn.utils.clip_grad_norm_(run.network.parameters(), 1.0)):
+        run.optimizer.step()
     run.step += 1
     keep = min(AVERAGE, run.step / (run.step + 10))  # a short memory at the start
     with torch.no_grad():

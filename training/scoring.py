@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from app import metrics
 from app.config import PredictConfig
-from app.detection import lesion_mask
+from app.detection import lesion_mask, without_known
 from app.errors import InputError
 from app.metrics import CaseMetrics
 from training.config import OPERATING_POINTS
@@ -59,9 +59,14 @@ def read_cases(pairs: Path, names: Sequence[str] | None = None) -> list[Case]:
     return cases
 
 
+def found(probability: Array, channels: Array, point: PredictConfig) -> Mask:
+    """The new lesions (z, y, x) of a pair with `channels` (2, z, y, x), as app.pipeline finds them."""
+    return lesion_mask(without_known(probability, channels, point, SPACING_MM[0]), point, VOXEL_MM3)
+
+
 def score(probability: Array, case: Case, point: PredictConfig) -> CaseMetrics:
     """The official measures of one case at one operating point."""
-    return metrics.evaluate(lesion_mask(probability, point, VOXEL_MM3) & ~case.ignore, case.truth, SPACING_MM, distances=False)
+    return metrics.evaluate(found(probability, case.channels, point) & ~case.ignore, case.truth, SPACING_MM, distances=False)
 
 
 def table(
@@ -78,17 +83,18 @@ def best(results: Mapping[PredictConfig, Mapping[str, CaseMetrics]], cases: Sequ
 
 def with_point(predict: PredictConfig, point: PredictConfig) -> PredictConfig:
     """The windows of `predict`, the operating point of `point`."""
-    return dataclasses.replace(predict, threshold=point.threshold, certain=point.certain, minimum_volume_mm3=point.minimum_volume_mm3)
+    return dataclasses.replace(point, window=predict.window, overlap=predict.overlap)
 
 
 def in_words(point: PredictConfig) -> str:
-    """'threshold 0.9, more than 30 mm^3 above 0.99'."""
-    return f"threshold {point.threshold:g}, more than {point.minimum_volume_mm3:g} mm^3 above {point.certain:g}"
+    """'threshold 0.9, more than 30 mm^3 above 0.99, 0.5 of its signal gained'."""
+    gained = "" if point.gain is None else f", {point.gain:g} of its signal gained"
+    return f"threshold {point.threshold:g}, more than {point.minimum_volume_mm3:g} mm^3 above {point.certain:g}{gained}"
 
 
-def without_change(probability: Array, point: PredictConfig) -> tuple[int, int]:
+def without_change(probability: Array, channels: Array, point: PredictConfig) -> tuple[int, int]:
     """False lesions and their mm^3 where nothing is new."""
-    mask = lesion_mask(probability, point, VOXEL_MM3)
+    mask = found(probability, channels, point)
     return int(ndimage.label(mask)[1]), int(mask.sum())
 
 

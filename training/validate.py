@@ -65,10 +65,10 @@ def main() -> None:
     lines += experts
     if arguments.negatives:
         unchanging = [case for case in cases if not case.has_new]
-        found = {case.name: scoring.without_change(probabilities[case.name] * ~case.ignore, point) for case in unchanging}
+        found = {case.name: scoring.without_change(probabilities[case.name] * ~case.ignore, case.channels, point) for case in unchanging}
         for path in sorted(arguments.prepared.glob("scans/*.npz")):
             for case in unchanged(path):
-                found[case.name] = scoring.without_change(everyone(case.channels, case.brain), point)
+                found[case.name] = scoring.without_change(everyone(case.channels, case.brain), case.channels, point)
         negatives = negative_lines(found)
         print("\n".join(negatives), flush=True)
         lines += negatives

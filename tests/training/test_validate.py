@@ -70,8 +70,11 @@ def test_false_lesions_where_nothing_is_new() -> None:
     probability = np.zeros((9, 9, 9), np.float32)
     probability[1:4, 1:4, 1:4] = 0.9  # 27 mm^3
     probability[6, 6, 6:8] = 0.9  # 2 mm^3, too small
-    assert without_change(probability, PredictConfig(threshold=0.5)) == (1, 27)
-    assert without_change(probability, PredictConfig(threshold=0.95)) == (0, 0)
+    channels = np.ones((2, 9, 9, 9), np.float32)
+    channels[:, 1:4, 1:4, 1:4] = 2  # an old lesion
+    assert without_change(probability, channels, PredictConfig(threshold=0.5)) == (1, 27)
+    assert without_change(probability, channels, PredictConfig(threshold=0.95)) == (0, 0)
+    assert without_change(probability, channels, PredictConfig(threshold=0.5, gain=0.5)) == (0, 0)
     lines = validate.negative_lines({"a": (1, 27), "b": (0, 0)})
     assert lines[-1] == "0.500 false lesions a pair without change (2 pairs)"
 
