@@ -1,5 +1,6 @@
 """Which voxels of a probability map are new lesions. Without SimpleITK, so that training can ask too."""
 
+import logging
 import math
 
 import numpy as np
@@ -12,6 +13,8 @@ Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 NEAR_MM, AROUND_MM = 3.0, 7.0  # of a lesion: as far as blur carries its signal, and the tissue it is compared with
+
+logger = logging.getLogger(__name__)
 
 
 def lesion_mask(probability: Array, config: PredictConfig, voxel_mm3: float) -> Mask:
@@ -37,7 +40,7 @@ def without_known(probability: Array, scans: Array, config: PredictConfig, spaci
     if config.gain is None:
         return probability
     components, _ = ndimage.label(probability > config.threshold)
-    new = probability.copy()
+    new, known = probability.copy(), 0
     margin = math.ceil(AROUND_MM / spacing_mm)
     boxes = ndimage.find_objects(components)
     for number in np.setdiff1d(components[probability > config.certain], 0):
@@ -45,6 +48,8 @@ def without_known(probability: Array, scans: Array, config: PredictConfig, spaci
         lesion = components[box] == number
         if not _is_gained(lesion, components[box] > 0, scans[:, *box], config.gain, spacing_mm):
             new[box][lesion] = config.threshold
+            known += 1
+    logger.info("%d candidates left out: the baseline shows them, too", known)
     return new
 
 

@@ -93,7 +93,7 @@ def test_another_scaling_and_the_brain_s_edge_do_not_matter() -> None:
     np.testing.assert_array_equal(detection.without_known(probability, scans, HALF, spacing_mm=1.0), probability)
 
 
-def test_each_lesion_is_judged_alone() -> None:
+def test_each_lesion_is_judged_alone(caplog: pytest.LogCaptureFixture) -> None:
     """A known lesion 2 mm from a new one: the new one stays, and what is below the threshold or not certain is left as it is."""
     scans, probability, _ = _pair(0.0, 1.0)
     scans[:, 10:13, 10:13, 15:18] += 1
@@ -102,4 +102,6 @@ def test_each_lesion_is_judged_alone() -> None:
     probability[3, 3, :5] = 0.5
     wanted = probability.copy()
     wanted[10:13, 10:13, 15:18] = 0.6
-    np.testing.assert_array_equal(detection.without_known(probability, scans, HALF, spacing_mm=1.0), wanted)
+    with caplog.at_level("INFO"):
+        np.testing.assert_array_equal(detection.without_known(probability, scans, HALF, spacing_mm=1.0), wanted)
+    assert caplog.messages == ["1 candidates left out: the baseline shows them, too"]
