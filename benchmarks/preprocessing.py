@@ -11,6 +11,7 @@ differing bias fields leave.
 
 import argparse
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,10 +19,11 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from app.config import PreprocessConfig
+from app.config import PredictConfig, PreprocessConfig
 from app.image import Array, Mask
 from app.predictor import Predictor
 from training import scoring
+from training.config import OPERATING_POINTS
 from training.prepare import VALIDATION, Arrays, prepare_pair
 from training.scoring import Case
 
@@ -58,13 +60,16 @@ def main() -> None:
                 np.savez(Path(folder) / f"{patient}.npz", allow_pickle=False, **arrays[patient])
             cases = scoring.read_cases(Path(folder))
         probabilities = {case.name: predictor(case.channels, case.brain) for case in cases}
-        table = scoring.table(probabilities, cases)
-        stored = {case.name: scoring.score(probabilities[case.name], case, predict) for case in cases}
-        best = max(table.values(), key=lambda measures: scoring.selection(measures, cases))
-        points = ["{:.3f}, {:.3f}, {}".format(*scoring.summary(measures, cases)) for measures in (stored, best)]
-        precision = ", ".join(f"{average_precision(probabilities[case.name], case):.3f}" for case in cases if case.has_new)
         unlike = ["{:.3f}, {:.3f}".format(*unlikeness(arrays[patient])) for patient in VALIDATION]
-        print("|", " | ".join([name, *points, precision, *unlike]), "|", flush=True)
+        print("|", " | ".join([name, *cells(probabilities, cases, predict), *unlike]), "|", flush=True)
+
+
+def cells(probabilities: Mapping[str, Array], cases: Sequence[Case], stored: PredictConfig) -> list[str]:
+    """Of a table's row: F1, Dice and false lesions at the stored point, the same at the best one, and the average precisions."""
+    table = scoring.table(probabilities, cases, (*OPERATING_POINTS, stored))
+    best = scoring.best(table, cases)[0]
+    points = ["{:.3f}, {:.3f}, {}".format(*scoring.summary(table[point], cases)) for point in (stored, best)]
+    return [*points, ", ".join(f"{average_precision(probabilities[case.name], case):.3f}" for case in cases if case.has_new)]
 
 
 def average_precision(probability: Array, case: Case) -> float:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 import torch
 
@@ -20,8 +21,7 @@ from app import image, preprocessing
 from app.config import PreprocessConfig
 from app.image import Array, Mask
 from app.predictor import Predictor
-from benchmarks.preprocessing import OVERLAP, average_precision
-from training import scoring
+from benchmarks.preprocessing import OVERLAP, cells
 from training.prepare import VALIDATION
 from training.scoring import Case
 
@@ -45,13 +45,8 @@ def main() -> None:
         seconds = time.process_time() - start
         cases = [case for case, _ in found]
         probabilities = {case.name: probability for case, probability in found}
-        table = scoring.table(probabilities, cases)
-        stored = {case.name: scoring.score(probabilities[case.name], case, predict) for case in cases}
-        best = max(table.values(), key=lambda measures: scoring.selection(measures, cases))
-        points = ["{:.3f}, {:.3f}, {}".format(*scoring.summary(measures, cases)) for measures in (stored, best)]
-        precision = ", ".join(f"{average_precision(probabilities[case.name], case):.3f}" for case in cases if case.has_new)
         name = "native" if spacing_mm is None else f"{spacing_mm} mm"
-        print("|", " | ".join([name, *points, precision, f"{seconds:.0f}"]), "|", flush=True)
+        print("|", " | ".join([name, *cells(probabilities, cases, predict), f"{seconds:.0f}"]), "|", flush=True)
 
 
 def predicted(folder: Path, spacing_mm: float | None, predictor: Predictor) -> Iterator[tuple[Case, Array]]:
@@ -67,9 +62,10 @@ def predicted(folder: Path, spacing_mm: float | None, predictor: Predictor) -> I
     brain = mask("brain_mask", at_1_mm)
     for order, kind, channels in (("forward", "rising", pair.channels()), ("backward", "falling", pair.channels()[::-1].copy())):
         truth, ignore = mask(f"ground_truth_{kind}_visible", at_1_mm), mask(f"ignore_{order}", at_1_mm)
-        probability = image.like(predictor(channels, pair.brain), pair.grid)
-        case = Case(f"{folder.name} {order}", channels, brain, truth & brain & ~ignore, ignore)
-        yield case, image.array(image.resample(probability, at_1_mm))
+        *scans_at_1_mm, probability = (
+            image.array(image.resample(image.like(values, pair.grid), at_1_mm)) for values in (*channels, predictor(channels, pair.brain))
+        )
+        yield Case(f"{folder.name} {order}", np.stack(scans_at_1_mm) * brain, brain, truth & brain & ~ignore, ignore), probability
 
 
 if __name__ == "__main__":
