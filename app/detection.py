@@ -49,7 +49,7 @@ def without_known(probability: Array, scans: Array, config: PredictConfig, spaci
         if not _is_gained(lesion, components[box] > 0, scans[:, *box], config.gain, spacing_mm):
             new[box][lesion] = config.threshold
             known += 1
-    logger.info("%d candidates left out: the baseline shows them, too", known)
+    logger.info("candidates left out because the baseline shows them, too: %d", known)
     return new
 
 

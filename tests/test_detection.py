@@ -104,4 +104,4 @@ def test_each_lesion_is_judged_alone(caplog: pytest.LogCaptureFixture) -> None:
     wanted[10:13, 10:13, 15:18] = 0.6
     with caplog.at_level("INFO"):
         np.testing.assert_array_equal(detection.without_known(probability, scans, HALF, spacing_mm=1.0), wanted)
-    assert caplog.messages == ["1 candidates left out: the baseline shows them, too"]
+    assert caplog.messages == ["candidates left out because the baseline shows them, too: 1"]
