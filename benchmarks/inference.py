@@ -163,7 +163,7 @@ class Softmax(nn.Module):
         super().__init__()
         self.with_our_settings = with_our_settings
         memory_format = torch.channels_last_3d if with_our_settings else torch.contiguous_format
-        self.networks = nn.ModuleList(ours.networks).to(ours.device, memory_format=memory_format)  # type: ignore[call-overload]
+        self.networks = nn.ModuleList(ours.networks).to(ours.device, memory_format=memory_format)
 
     def forward(self, windows: Tensor) -> Tensor:
         if self.with_our_settings:

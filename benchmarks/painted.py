@@ -93,7 +93,7 @@ def paint(case: Case, shapes: Shapes, rng: torch.Generator) -> Painted:
     ventricle = ndimage.binary_opening((z[0] < -2.2) & (ndimage.distance_transform_edt(case.brain) > 20))
     free = places(white.astype(float), ventricle).astype(float) * ~known
     excess = torch.zeros(case.brain.shape)
-    labels, contrasts = np.zeros(case.brain.shape, np.int32), []
+    labels, contrasts = np.zeros(case.brain.shape, np.int32), list[float]()
     while len(contrasts) < LESIONS and free.any():
         spot = np.unravel_index(int(torch.multinomial(torch.from_numpy(free).flatten(), 1, generator=rng)), free.shape)
         contrast, one = uniform(rng, CONTRASTS_Z[0], CONTRASTS_Z[-1]), torch.zeros_like(excess)

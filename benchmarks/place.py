@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from scipy import optimize
 
 from app import place
-from app.place import Points
+from app.image import Points
 from training.brain_synthesis import brain_of
 
 Labels = npt.NDArray[np.int16]

@@ -11,6 +11,7 @@ thread, the median of seven calls in turns.
 
 import argparse
 import dataclasses
+import itertools
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from app.model import UNet3D
 from benchmarks.measuring import cost, heading
 from training.augmentation import average_slices, blur, sharpen
 from training.config import PAPER, SynthesisConfig, TrainConfig
-from training.dataset import PairStream
+from training.dataset import PairStream, stack
 from training.loss import LOSSES
 
 CPU = torch.device("cpu")
@@ -39,12 +40,12 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"{heading()}, 1 thread\n")
 
-    config = TrainConfig()
-    plain = dataclasses.replace(config.synthesis, iqda="none")
-    calls = {"drawn": drawing(arguments.prepared, config.synthesis), "drawn without IQDA": drawing(arguments.prepared, plain)}
+    config, patches = TrainConfig(), SynthesisConfig()  # the recipe for open data
+    plain = dataclasses.replace(patches, iqda="none")
+    calls = {"drawn": drawing(arguments.prepared, patches), "drawn without IQDA": drawing(arguments.prepared, plain)}
     calls |= {f"{features} features": step(features, config) for features in arguments.features}
     spent_s = {name: seconds / config.batch for name, seconds in in_turns(calls).items()}
-    print(f"| {config.synthesis.patch}^3 | CPU ms a patch: step, drawing, the same without IQDA | patches a CPU s: with, without | drawing's share |")
+    print(f"| {patches.patch}^3 | CPU ms a patch: step, drawing, the same without IQDA | patches a CPU s: with, without | drawing's share |")
     print("|---|---|---|---|")
     for features in arguments.features:
         network, drawn, without = (spent_s[name] for name in (f"{features} features", "drawn", "drawn without IQDA"))
@@ -53,7 +54,7 @@ def main() -> None:
             f"| {1 / (network + drawn):.2f}, {1 / (network + without):.2f} | {drawn / (network + drawn):.0%} |"
         )
 
-    side = config.synthesis.patch + 2 * config.synthesis.margin
+    side = patches.patch + 2 * patches.margin
     scan = torch.rand(side, side, side, generator=torch.Generator().manual_seed(0))
     found = {library: in_turns(degradations) for library, degradations in (("ours", ours(scan)), ("TorchIO", torchio(scan)), ("MONAI", monai(scan)))}
     print(f"\n| CPU ms a scan of {side}^3 | " + " | ".join(found["ours"]) + " |\n|" + "---|" * (1 + len(found["ours"])))
@@ -73,15 +74,15 @@ def in_turns(calls: dict[str, Call]) -> dict[str, float]:
 
 
 def drawing(prepared: Path, config: SynthesisConfig) -> Call:
-    stream = PairStream(prepared, config, 1, CPU)
-    return lambda: stream.batch(TrainConfig().batch)
+    stream, numbers = PairStream(prepared, config, 1, CPU), itertools.count()
+    return lambda: stack([stream.sample(next(numbers)) for _ in range(TrainConfig().batch)])
 
 
 def step(features: int, config: TrainConfig) -> Call:
     """One step of training on patches that are there already."""
     network = UNet3D(NetworkConfig(features=features, dropout=config.dropout)).to(memory_format=torch.channels_last_3d).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    shape = (config.batch, *[config.synthesis.patch] * 3)
+    shape = (config.batch, *[config.patches.patch] * 3)
     scans = torch.rand(shape[0], 2, *shape[1:]).contiguous(memory_format=torch.channels_last_3d)
     truth, scored = torch.rand(shape) > 0.99, torch.ones(shape, dtype=torch.bool)
 
