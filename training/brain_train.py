@@ -103,6 +103,8 @@ def train_step(run: Run, head: Head, steps: int) -> float:
     loss.backward()  # type: ignore[no-untyped-call]
     if torch.isfinite(torch.nn.utils.clip_grad_norm_(run.network.parameters(), 1.0)):
         run.optimizer.step()
+    else:
+        print(f"step {run.step + 1}: the gradient is not finite; weights left as they are", flush=True)
     run.step += 1
     keep = min(AVERAGE, run.step / (run.step + 10))  # a short memory at the start
     with torch.no_grad():

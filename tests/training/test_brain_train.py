@@ -32,7 +32,9 @@ def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
     assert brain_train.train_step(again, head, steps=10) == brain_train.train_step(run, head, steps=10)
 
 
-def test_a_gradient_that_is_not_finite_leaves_the_weights_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gradient_that_is_not_finite_leaves_the_weights_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The bfloat16 backward pass of very small volumes gives one now and then; it would end every run."""
     run = brain_train.resume_or_start(tmp_path, seed=1)
     before = [parameter.clone() for parameter in run.network.parameters()]
@@ -40,6 +42,7 @@ def test_a_gradient_that_is_not_finite_leaves_the_weights_as_they_are(tmp_path: 
     brain_train.train_step(run, labelled_head(ball_head(88)), steps=10)
     assert all(torch.equal(was, now) for was, now in zip(before, run.network.parameters(), strict=True))
     assert run.step == 1
+    assert capsys.readouterr().out == "step 1: the gradient is not finite; weights left as they are\n"
 
 
 def test_the_command_writes_weights_that_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
