@@ -32,7 +32,7 @@ train-tiny: setup  # both recipes on made-up data, a minute or two
 	PYTHON=$(PYTHON) training/train.sh --tiny
 
 niivue:  # the report's viewer, again from npm
-	app/page/refresh_niivue.sh
+	app/results/page/refresh_niivue.sh
 
 image:
 	docker build --tag ms-new-lesions:0.1.0 --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude '*') .
@@ -40,7 +40,7 @@ image:
 # With Docker, or without as root on Debian; installs what it needs. Where no container can be run it fails.
 image-test: setup
 	tests/container/build.sh
-	$(PYTHON) -m pytest -m "container and not slow" tests/test_container.py
+	$(PYTHON) -m pytest -m "container and not slow" tests/container
 
 # The software bill of materials of requirements.txt, CycloneDX. Its environment holds that and nothing else.
 sbom: setup

@@ -5,7 +5,9 @@ import sys
 
 # glibc gives large buffers back to the system at once and asks for them anew in every layer; kept, the network takes half the time on a CPU.
 # It reads these settings only when a process starts.
-MALLOC = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184:glibc.malloc.hugetlb=1"
+MALLOC = (
+    "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184:glibc.malloc.hugetlb=1"
+)
 
 if __name__ == "__main__":
     # numpy's and scipy's BLAS would each start a thread for every CPU of the host, whatever the quota; our products are small
@@ -13,6 +15,6 @@ if __name__ == "__main__":
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.execve(sys.executable, sys.orig_argv, {**os.environ, "GLIBC_TUNABLES": MALLOC})
 
-    from app.cli import main
+    from .cli.main import main
 
     main(prog_name="python -m app")

@@ -36,9 +36,13 @@ class PredictConfig:
     window: int = 64  # voxels a side; GroupNorm makes the output depend on it, so it is the training patch
     overlap: float = 0.5  # of neighbouring windows (METHOD: stride 32)
     threshold: float = 0.5  # probability above which a voxel is a new lesion
-    certain: float = 0.5  # probability that more than the minimum volume of a lesion must exceed; the rest of it need not
+    certain: float = (
+        0.5  # probability that more than the minimum volume of a lesion must exceed; the rest of it need not
+    )
     minimum_volume_mm3: float = 3.0  # smaller lesions are dropped, as in the official score
-    gain: float | None = None  # share of a lesion's signal that the follow-up must have gained over the baseline (app.detection); None: any will do
+    gain: float | None = (
+        None  # share of a lesion's signal that the follow-up must have gained over the baseline (app.method.detection); None: any will do
+    )
 
 
 @dataclass(frozen=True)

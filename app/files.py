@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.errors import InputError
+from .errors import InputError
 
 PREFIX = ".writing-"
 
@@ -20,7 +20,9 @@ def aside(folder: Path) -> Iterator[Path]:
         place.mkdir()
         yield place
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); wanted a folder with write permission and room on its disk") from error
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); wanted a folder with write permission and room on its disk"
+        ) from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.errors import InputError
+from .errors import InputError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and counting CPUs does not need it
     import torch
@@ -22,10 +22,18 @@ def choose_device(name: str) -> "torch.device":
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():
-        found = "no CUDA device is visible" if torch.version.cuda else "no CUDA device is visible to this torch, which is built for the CPU alone"
+        found = (
+            "no CUDA device is visible"
+            if torch.version.cuda
+            else "no CUDA device is visible to this torch, which is built for the CPU alone"
+        )
         raise InputError(f"--device cuda: {found}; wanted one (docker run --gpus all), or --device auto")
     device = torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-    logger.info("device: %s; CPU threads: %d", "CPU" if device.type == "cpu" else torch.cuda.get_device_name(device), torch.get_num_threads())
+    logger.info(
+        "device: %s; CPU threads: %d",
+        "CPU" if device.type == "cpu" else torch.cuda.get_device_name(device),
+        torch.get_num_threads(),
+    )
     return device
 
 

@@ -9,19 +9,22 @@ from typing import Literal
 import SimpleITK as sitk
 import torch
 
-from app import anima, detection, image, lesions, preprocessing, quality, registration
-from app.brain import BrainExtractor
-from app.errors import InputError
-from app.image import Array, Mask
-from app.lesions import Lesion
-from app.place import Anatomy
-from app.predictor import Predictor
-from app.preprocessing import Pair
-from app.quality import ScanQuality
-from app.registration import Aligned
-from app.warned import warned
+from .arrays import Array, Mask
+from .errors import InputError
+from .images import grids
+from .method import anima, detection, lesions, preprocessing, quality, registration
+from .method.brain import BrainExtractor
+from .method.lesions import Lesion
+from .method.place import Anatomy
+from .method.predictor import Predictor
+from .method.preprocessing import Pair
+from .method.quality import ScanQuality
+from .method.registration import Aligned
+from .warned import warned
 
-Preprocessing = Literal["native", "anima", "none"]  # our own steps, Anima's programs, or none: the scans come without skull and bias field
+Preprocessing = Literal[
+    "native", "anima", "none"
+]  # our own steps, Anima's programs, or none: the scans come without skull and bias field
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +39,9 @@ class Result:
     aligned: Aligned
     pair: Pair  # what the network saw, in middle space
     quality: tuple[ScanQuality, ScanQuality]  # of baseline and follow-up, as they came
-    seconds: dict[str, float]  # wall-clock of the steps that were taken, in order: brain, align, bias (or anima), predict, lesions, quality
+    seconds: dict[
+        str, float
+    ]  # wall-clock of the steps that were taken, in order: brain, align, bias (or anima), predict, lesions, quality
     warnings: tuple[str, ...]  # each says what is odd and what to do
 
     @property
@@ -71,7 +76,9 @@ class Networks:
     @staticmethod
     def load(weights: Path, device: torch.device) -> "Networks":
         """From a folder with fold*.pt and brain.pt. Raises InputError if one is missing or damaged."""
-        return Networks(Predictor.from_folder(weights, device), BrainExtractor.from_file(weights / "brain.pt", device))
+        return Networks(
+            Predictor.from_folder(weights, device), BrainExtractor.from_file(weights / "brain.pt", device)
+        )
 
 
 def segment(
@@ -92,19 +99,23 @@ def segment(
 
         channels = pair.channels()
         probability = networks.predictor(channels, pair.brain)
-        probability = detection.without_known(probability, channels, config.predict, config.preprocess.spacing_mm)
+        probability = detection.without_known(
+            probability, channels, config.predict, config.preprocess.spacing_mm
+        )
         on_followup = _to_followup(probability, pair, followup, aligned)
         clock.lap("predict")
 
-        values = image.array(on_followup)
-        mask: Mask = detection.lesion_mask(values, config.predict, image.voxel_mm3(followup))
-        anatomy = Anatomy(pair, image.moved_grid(pair.grid, aligned.to_followup)) if mask.any() else None
+        values = grids.array(on_followup)
+        mask: Mask = detection.lesion_mask(values, config.predict, grids.voxel_mm3(followup))
+        anatomy = Anatomy(pair, grids.moved_grid(pair.grid, aligned.to_followup)) if mask.any() else None
         found = lesions.describe(mask, values, followup, anatomy)
         clock.lap("lesions")
 
         scans = quality.judge_pair(baseline, followup, aligned, pair)
         clock.lap("quality")
-    return Result(image.like(mask, followup), on_followup, found, aligned, pair, scans, clock.seconds, tuple(warnings))
+    return Result(
+        grids.like(mask, followup), on_followup, found, aligned, pair, scans, clock.seconds, tuple(warnings)
+    )
 
 
 def prepare(
@@ -119,13 +130,17 @@ def prepare(
     config = networks.predictor.config.preprocess
     clock = clock or Clock()
     if brain_mask is not None and steps.preprocessing != "native":
-        raise InputError(f"a brain mask with preprocessing {steps.preprocessing}: it finds its own brain; wanted one of the two")
+        raise InputError(
+            f"a brain mask with preprocessing {steps.preprocessing}: it finds its own brain; wanted one of the two"
+        )
     if steps.preprocessing == "anima":
         installed = anima.find()
         aligned = registration.align(baseline, followup, register=steps.register)
         clock.lap("align")
-        corrected = anima.prepare(*preprocessing.to_working_grid(baseline, followup, aligned, config), installed)
-        pair = preprocessing.scale(corrected.baseline, corrected.followup, image.array(corrected.brain) > 0)
+        corrected = anima.prepare(
+            *preprocessing.to_working_grid(baseline, followup, aligned, config), installed
+        )
+        pair = preprocessing.scale(corrected.baseline, corrected.followup, grids.array(corrected.brain) > 0)
         clock.lap("anima")
         return aligned, pair
     if steps.preprocessing == "none":
@@ -141,7 +156,7 @@ def prepare(
     scans = preprocessing.to_working_grid(baseline, followup, aligned, config)
 
     def on_grid(mask: sitk.Image, to_scan: sitk.Transform) -> Mask:
-        return image.array(image.resample(sitk.Cast(mask, sitk.sitkFloat32), scans[1], to_scan)) > 0.5
+        return grids.array(grids.resample(sitk.Cast(mask, sitk.sitkFloat32), scans[1], to_scan)) > 0.5
 
     brain = on_grid(brains[1], aligned.to_followup)
     if brain_mask is None:
@@ -154,8 +169,8 @@ def prepare(
 
 def _to_followup(probability: Array, pair: Pair, followup: sitk.Image, aligned: Aligned) -> sitk.Image:
     """A probability of middle space on the follow-up's grid; untouched if the two are one grid."""
-    in_middle_space = image.like(probability, pair.grid)
-    return image.resample(in_middle_space, followup, aligned.to_followup.GetInverse())
+    in_middle_space = grids.like(probability, pair.grid)
+    return grids.resample(in_middle_space, followup, aligned.to_followup.GetInverse())
 
 
 class Clock:

@@ -13,7 +13,7 @@ def warned(words: Mapping[str, str] | None = None) -> Iterator[list[str]]:
     `words` replaces what must not be kept, such as a path, which may name a patient: {path: "baseline"}.
     """
     listener = _Listener(words or {})
-    package = logging.getLogger("app")
+    package = logging.getLogger(__package__)
     package.addHandler(listener)
     try:
         yield listener.heard

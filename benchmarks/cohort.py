@@ -17,10 +17,12 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from app import checkpoint, image, phantom
-from app.cli_options import WEIGHTS
+from app import phantom
+from app.cli.options import WEIGHTS
 from app.config import Config, NetworkConfig, PredictConfig, PreprocessConfig
-from app.model import UNet3D
+from app.images import storage
+from app.method import checkpoint
+from app.method.model import UNet3D
 
 COARSE = Config(
     network=NetworkConfig(features=8, levels=1),
@@ -52,11 +54,16 @@ def main() -> None:
         folder = Path(name)
         weights = _weights(folder / "weights")
         patient = phantom.make_patient(spacing_mm=3.0)
-        image.write(patient.baseline, folder / "time01.nii.gz")
-        image.write(patient.followup, folder / "time02.nii.gz")
-        print("| way | patients | wall s a patient | CPU s a patient | peak memory MiB |\n|---|---|---|---|---|")
+        storage.write(patient.baseline, folder / "time01.nii.gz")
+        storage.write(patient.followup, folder / "time02.nii.gz")
+        print(
+            "| way | patients | wall s a patient | CPU s a patient | peak memory MiB |\n|---|---|---|---|---|"
+        )
         for number, way in enumerate(WAYS):
-            sources = [_cohort(folder, folder / f"in{number}-{process}", way.patients) for process in range(way.processes)]
+            sources = [
+                _cohort(folder, folder / f"in{number}-{process}", way.patients)
+                for process in range(way.processes)
+            ]
             started = time.perf_counter()
             running = [_start(source, folder / f"out-{source.name}", weights, way.jobs) for source in sources]
             ended = [os.wait4(process.pid, 0) for process in running]
@@ -66,7 +73,10 @@ def main() -> None:
             count = way.patients * way.processes
             cpu_s = sum(usage.ru_utime + usage.ru_stime for *_, usage in ended)
             peak_mib = sum(usage.ru_maxrss for *_, usage in ended) / 1024
-            print(f"| {way.name} | {count} | {wall_s / count:.1f} | {cpu_s / count:.1f} | {peak_mib:.0f} |", flush=True)
+            print(
+                f"| {way.name} | {count} | {wall_s / count:.1f} | {cpu_s / count:.1f} | {peak_mib:.0f} |",
+                flush=True,
+            )
 
 
 def _weights(folder: Path) -> Path:
@@ -88,8 +98,26 @@ def _cohort(scans: Path, folder: Path, patients: int) -> Path:
 
 
 def _start(source: Path, output: Path, weights: Path, jobs: int) -> subprocess.Popen[bytes]:
-    command = ["run", "--input", source, "--output", output, "--weights", weights, "--jobs", jobs, "--threads", 1, "--device", "cpu"]
-    return subprocess.Popen([sys.executable, "-m", "app", *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [
+        "run",
+        "--input",
+        source,
+        "--output",
+        output,
+        "--weights",
+        weights,
+        "--jobs",
+        jobs,
+        "--threads",
+        1,
+        "--device",
+        "cpu",
+    ]
+    return subprocess.Popen(
+        [sys.executable, "-m", "app", *map(str, command)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 if __name__ == "__main__":

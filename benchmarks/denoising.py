@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from app import image
-from app.denoising import denoise
-from app.image import Array
+from app.arrays import Array
+from app.images import grids, storage
+from app.method.denoising import denoise
 
 ANIMA_SECONDS_PER_MEGAVOXEL = 28 / (320 * 320 * 36 / 1e6)
 RAW = "open_ms_data/longitudinal/raw/patient01/study1_FLAIR.nii.gz"
@@ -27,7 +27,9 @@ RAW = "open_ms_data/longitudinal/raw/patient01/study1_FLAIR.nii.gz"
 
 def main() -> None:
     data = Path(os.environ.get("MSNL_DATA", "../shared/data"))
-    print("scan | threads | s | s a megavoxel | times as fast as Anima | CPU s a megavoxel | so idle, times as fast | peak memory in scans | load")
+    print(
+        "scan | threads | s | s a megavoxel | times as fast as Anima | CPU s a megavoxel | so idle, times as fast | peak memory in scans | load"
+    )
     for scan in (str(data / RAW), "head"):
         for threads in (1, 2):
             subprocess.run([sys.executable, "-m", "benchmarks.denoising", scan, str(threads)], check=True)
@@ -36,7 +38,7 @@ def main() -> None:
 def measure(name: str, threads: int) -> None:
     """Print one row of the table."""
     torch.set_num_threads(threads)
-    scan = _head() if name == "head" else image.array(image.read(Path(name)))
+    scan = _head() if name == "head" else grids.array(storage.read(Path(name)))
     denoise(np.arange(64, dtype=np.float32).reshape(4, 4, 4))  # libraries are loaded
     load = os.getloadavg()[0]
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here

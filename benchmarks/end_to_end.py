@@ -24,7 +24,8 @@ from typing import TypeVar
 
 import SimpleITK as sitk
 
-from app import image, phantom
+from app import phantom
+from app.images import grids, storage
 from benchmarks.measuring import MIB, heading
 
 PAIR_01 = "open_ms_data/longitudinal/raw/patient01"
@@ -42,7 +43,9 @@ class Ended:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the open data")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--patients", type=int, nargs="*", default=[1, 10, 20])
@@ -51,24 +54,40 @@ def main() -> None:
     print(f"{heading()}, {arguments.threads} threads\n")
 
     answers = [app("--help") for _ in range(5)]
-    wall_s, cpu_s = (statistics.median(getattr(answer, name) for answer in answers) for name in ("wall_s", "cpu_s"))
+    wall_s, cpu_s = (
+        statistics.median(getattr(answer, name) for answer in answers) for name in ("wall_s", "cpu_s")
+    )
     print(f"`--help`: {wall_s:.2f} s, of CPU {cpu_s:.2f} s, median of 5\n")
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pairs = {"pair 01": [arguments.data / PAIR_01 / f"study{number}_FLAIR.nii.gz" for number in (1, 2)], "1 mm": apart(write_pair, folder)}
+        pairs = {
+            "pair 01": [arguments.data / PAIR_01 / f"study{number}_FLAIR.nii.gz" for number in (1, 2)],
+            "1 mm": apart(write_pair, folder),
+        }
         rows = {title: segment(pair, folder, threads) for title, pair in pairs.items()}
         steps = list(dict.fromkeys(step for seconds, _ in rows.values() for step in seconds))
-        print("| pair | " + " | ".join(steps) + " | start to end, s | CPU, s | peak memory, MiB |\n|" + "---|" * (len(steps) + 4))
+        print(
+            "| pair | "
+            + " | ".join(steps)
+            + " | start to end, s | CPU, s | peak memory, MiB |\n|"
+            + "---|" * (len(steps) + 4)
+        )
         for title, (seconds, ended) in rows.items():
             shares = " | ".join(f"{seconds[step]:.1f}" for step in steps)
-            print(f"| {title} | {shares} | {ended.wall_s:.1f} | {ended.cpu_s:.1f} | {ended.peak_mib:.0f} |", flush=True)
+            print(
+                f"| {title} | {shares} | {ended.wall_s:.1f} | {ended.cpu_s:.1f} | {ended.peak_mib:.0f} |",
+                flush=True,
+            )
 
         print("\n| patients | s a patient | CPU s a patient | peak memory, MiB |\n|---|---|---|---|")
         slab = [apart(cut, path) for path in pairs["1 mm"]]
         for count in arguments.patients:
             ended = run(slab, count, folder, threads)
-            print(f"| {count} | {ended.wall_s / count:.1f} | {ended.cpu_s / count:.1f} | {ended.peak_mib:.0f} |", flush=True)
+            print(
+                f"| {count} | {ended.wall_s / count:.1f} | {ended.cpu_s / count:.1f} | {ended.peak_mib:.0f} |",
+                flush=True,
+            )
 
 
 def app(*arguments: str) -> Ended:
@@ -77,14 +96,27 @@ def app(*arguments: str) -> Ended:
     process = subprocess.Popen([sys.executable, "-m", "app", *arguments], stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     if status:
-        raise RuntimeError(f"python -m app {' '.join(arguments)}: ended with {os.waitstatus_to_exitcode(status)}")
+        raise RuntimeError(
+            f"python -m app {' '.join(arguments)}: ended with {os.waitstatus_to_exitcode(status)}"
+        )
     return Ended(time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / MIB)
 
 
 def segment(scans: list[Path], folder: Path, threads: list[str]) -> tuple[dict[str, float], Ended]:
     """Seconds of each step as the program notes them, and what the process used."""
-    outputs = {option: folder / name for option, name in (("-o", "mask.nii.gz"), ("--report", "report.html"), ("--record", "run.json"))}
-    ended = app("segment", "-t1", str(scans[0]), "-t2", str(scans[1]), *threads, *(str(word) for pair in outputs.items() for word in pair))
+    outputs = {
+        option: folder / name
+        for option, name in (("-o", "mask.nii.gz"), ("--report", "report.html"), ("--record", "run.json"))
+    }
+    ended = app(
+        "segment",
+        "-t1",
+        str(scans[0]),
+        "-t2",
+        str(scans[1]),
+        *threads,
+        *(str(word) for pair in outputs.items() for word in pair),
+    )
     seconds: dict[str, float] = json.loads(outputs["--record"].read_text())["seconds"]
     return seconds, ended
 
@@ -109,23 +141,27 @@ def apart(call: Callable[[Path], Answer], argument: Path) -> Answer:
 def write_pair(folder: Path) -> list[Path]:
     """A made-up baseline and follow-up of 1 mm, 256 x 256 sagittal by 176, half a voxel apart: scans on one grid would not be aligned."""
     patient = phantom.make_patient()
-    missing = [wanted - side for wanted, side in zip((176, 256, 256), patient.followup.GetSize(), strict=True)]
+    missing = [
+        wanted - side for wanted, side in zip((176, 256, 256), patient.followup.GetSize(), strict=True)
+    ]
     before = [side // 2 for side in missing]
-    followup = sitk.ConstantPad(patient.followup, before, [side - low for side, low in zip(missing, before, strict=True)])
+    followup = sitk.ConstantPad(
+        patient.followup, before, [side - low for side, low in zip(missing, before, strict=True)]
+    )
     elsewhere = sitk.Image(followup)
     elsewhere.SetOrigin([origin + 0.5 for origin in followup.GetOrigin()])
-    scans = {"baseline.nii.gz": image.resample(patient.baseline, elsewhere), "followup.nii.gz": followup}
+    scans = {"baseline.nii.gz": grids.resample(patient.baseline, elsewhere), "followup.nii.gz": followup}
     for name, scan in scans.items():
-        image.write(scan, folder / name)
+        storage.write(scan, folder / name)
     return [folder / name for name in scans]
 
 
 def cut(path: Path) -> Path:
     """A slab of the middle of a scan, beside it."""
-    scan = image.read(path)
+    scan = storage.read(path)
     middle = scan.GetSize()[2] // 2
     slab = path.parent / f"slab_{path.name}"
-    image.write(scan[:, :, middle - SLAB_MM // 2 : middle + SLAB_MM // 2], slab)
+    storage.write(scan[:, :, middle - SLAB_MM // 2 : middle + SLAB_MM // 2], slab)
     return slab
 
 

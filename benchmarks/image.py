@@ -27,7 +27,9 @@ print(json.dumps([time.perf_counter() - start, resource.getrusage(resource.RUSAG
 def layers(engine: Engine) -> list[tuple[float, str]]:
     """MB and command of each layer of ours, last first."""
     rows = []
-    for line in engine.call("history", "--no-trunc", "--format={{.Size}}\t{{.CreatedBy}}", IMAGE).stdout.splitlines():
+    for line in engine.call(
+        "history", "--no-trunc", "--format={{.Size}}\t{{.CreatedBy}}", IMAGE
+    ).stdout.splitlines():
         size, command = line.split("\t", 1)
         number, unit = SIZE.fullmatch(size).groups()  # type: ignore[union-attr]
         rows.append((float(number) * MEGABYTES[unit], command))
@@ -54,7 +56,11 @@ def one_patient(engine: Engine, data: Path) -> tuple[float, float]:
         scans.mkdir()
         for time_point in (1, 2):
             shutil.copy(data / PAIR.format(time_point), scans / f"flair_time0{time_point}.nii.gz")
-        ran = engine.run("-c", MEASURE, options=("--entrypoint=/opt/venv/bin/python", f"-v={scans}:/input:ro", f"-v={output}:/output"))
+        ran = engine.run(
+            "-c",
+            MEASURE,
+            options=("--entrypoint=/opt/venv/bin/python", f"-v={scans}:/input:ro", f"-v={output}:/output"),
+        )
     print(ran.stderr)
     if ran.returncode != 0:
         raise RuntimeError("the run failed")

@@ -27,11 +27,12 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from app import image, predictor
 from app.__main__ import MALLOC
 from app.config import PredictConfig
+from app.images import grids, storage
 from app.machine import choose_device, use_threads
-from app.predictor import Predictor, sliding_window
+from app.method import predictor
+from app.method.predictor import Predictor, sliding_window
 from benchmarks.measuring import Cost, Worker, answer_when_asked, cost, heading
 from training import scoring
 
@@ -47,10 +48,16 @@ WEIGHTS = Path("weights")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pair", type=Path, required=True, help="folder that `python -m app prepare` wrote")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="1 where other work runs: threads that wait for each other use the processor too")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        help="1 where other work runs: threads that wait for each other use the processor too",
+    )
     parser.add_argument("--method", choices=METHODS, help=argparse.SUPPRESS)  # a worker of this benchmark
     parser.add_argument("--save", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -67,13 +74,24 @@ def compare(pair: Path, rounds: int, threads: int) -> None:
     ours = Predictor.from_folder(WEIGHTS, choose_device("auto"))
     settings = ours.config.predict
     shape = " x ".join(map(str, brain.shape))
-    print(f"{heading()}, {threads} threads\n{shape} voxels, windows of {settings.window}^3, overlap {settings.overlap}; {rounds} rounds\n")
+    print(
+        f"{heading()}, {threads} threads\n{shape} voxels, windows of {settings.window}^3, overlap {settings.overlap}; {rounds} rounds\n"
+    )
     with tempfile.TemporaryDirectory() as folder:
         saved = {name: Path(folder) / f"{number}.npy" for number, name in enumerate(METHODS)}
         workers = {
             name: Worker(
                 "benchmarks.inference",
-                ["--pair", str(pair), "--threads", str(threads), "--method", name, "--save", str(saved[name])],
+                [
+                    "--pair",
+                    str(pair),
+                    "--threads",
+                    str(threads),
+                    "--method",
+                    name,
+                    "--save",
+                    str(saved[name]),
+                ],
                 {"GLIBC_TUNABLES": MALLOC if name in WITH_MALLOC else ""},
             )
             for name in METHODS
@@ -87,9 +105,14 @@ def compare(pair: Path, rounds: int, threads: int) -> None:
             worker.stop()
         probabilities = {name: np.load(path) for name, path in saved.items()}
 
-    print("| method | windows | s: wall, CPU | times ours: wall, CPU | MiB above the input | lesions (ours has) | greatest difference from ours |")
+    print(
+        "| method | windows | s: wall, CPU | times ours: wall, CPU | MiB above the input | lesions (ours has) | greatest difference from ours |"
+    )
     print("|---|---|---|---|---|---|---|")
-    medians = {name: [statistics.median(answer[key] for answer in answers[name]) for key in ("wall_s", "cpu_s")] for name in METHODS}
+    medians = {
+        name: [statistics.median(answer[key] for answer in answers[name]) for key in ("wall_s", "cpu_s")]
+        for name in METHODS
+    }
     for name in METHODS:
         ratios = [mine / theirs for mine, theirs in zip(medians[name], medians["ours"], strict=True)]
         found, shared, wanted = lesions_shared(probabilities[name], probabilities["ours"], channels, settings)
@@ -105,7 +128,9 @@ def compare(pair: Path, rounds: int, threads: int) -> None:
     print(
         f"\nOurs takes {all_s / (count * alone_s):.2f} times {count} windows of {1000 * alone_s:.0f} ms (networks alone; CPU time, or wall on a GPU)."
     )
-    print(f"That is {operations / 1e9:.1f} GFLOP a window, at {share:.0%} of the rate of a large matrix product of the same type.\n")
+    print(
+        f"That is {operations / 1e9:.1f} GFLOP a window, at {share:.0%} of the rate of a large matrix product of the same type.\n"
+    )
     print("| same windows, equal weights, float32 | greatest difference from ours |\n|---|---|")
     for name, difference in differences(ours, channels, brain).items():
         print(f"| {name} | {difference:.1e} |")
@@ -113,7 +138,9 @@ def compare(pair: Path, rounds: int, threads: int) -> None:
 
 def read_pair(folder: Path) -> tuple[Array, Mask]:
     """Channels (2, z, y, x) and brain (z, y, x), as Pair.channels gives them."""
-    baseline, followup, brain = (image.array(image.read(folder / f"{name}.nii.gz")) for name in ("baseline", "followup", "brain"))
+    baseline, followup, brain = (
+        grids.array(storage.read(folder / f"{name}.nii.gz")) for name in ("baseline", "followup", "brain")
+    )
     inside = brain > 0
     return np.stack([baseline, followup]).astype(np.float32) * inside, inside
 
@@ -170,14 +197,21 @@ class Softmax(nn.Module):
             windows = windows.contiguous(memory_format=torch.channels_last_3d)
         bfloat16 = self.with_our_settings and predictor.has_fast_bfloat16(windows.device)
         with torch.autocast(windows.device.type, torch.bfloat16, enabled=bfloat16):
-            return torch.stack([network(windows).float().softmax(dim=1) for network in self.networks]).mean(dim=0)
+            return torch.stack([network(windows).float().softmax(dim=1) for network in self.networks]).mean(
+                dim=0
+            )
 
 
 def monai(network: nn.Module, ours: Predictor, gaussian: bool = True) -> Blend:
     from monai.inferers import SlidingWindowInferer
 
     settings = ours.config.predict
-    infer = SlidingWindowInferer((settings.window,) * 3, sw_batch_size=4, overlap=settings.overlap, mode="gaussian" if gaussian else "constant")
+    infer = SlidingWindowInferer(
+        (settings.window,) * 3,
+        sw_batch_size=4,
+        overlap=settings.overlap,
+        mode="gaussian" if gaussian else "constant",
+    )
     return lambda volume: infer(volume[None].to(ours.device), network)[0]
 
 
@@ -185,7 +219,9 @@ def nnunet(network: nn.Module, ours: Predictor, gaussian: bool = True) -> Blend:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     settings = ours.config.predict
-    theirs = nnUNetPredictor(1 - settings.overlap, use_gaussian=gaussian, use_mirroring=False, device=ours.device, allow_tqdm=False)
+    theirs = nnUNetPredictor(
+        1 - settings.overlap, use_gaussian=gaussian, use_mirroring=False, device=ours.device, allow_tqdm=False
+    )
     theirs.network = network
     theirs.configuration_manager = SimpleNamespace(patch_size=[settings.window] * 3)
     theirs.label_manager = SimpleNamespace(num_segmentation_heads=2)
@@ -193,7 +229,9 @@ def nnunet(network: nn.Module, ours: Predictor, gaussian: bool = True) -> Blend:
     return theirs.predict_sliding_window_return_logits
 
 
-def lesions_shared(probability: Array, other: Array, channels: Array, settings: PredictConfig) -> tuple[int, int, int]:
+def lesions_shared(
+    probability: Array, other: Array, channels: Array, settings: PredictConfig
+) -> tuple[int, int, int]:
     """How many lesions a map has at the shipped operating point, how many of these touch one of the other map, and how many that has."""
     mask, wanted = (scoring.found(values, channels, settings) for values in (probability, other))
     labels, count = ndimage.label(mask)
@@ -241,7 +279,10 @@ def differences(ours: Predictor, channels: Array, brain: Mask) -> dict[str, floa
     predictor._gaussian = lambda window: torch.ones([window] * 3)
     with torch.inference_mode():
         wanted = sliding_window(part.to(ours.device), softmax, settings.window, settings.overlap)[1].cpu()
-        found = {"MONAI": monai(softmax, ours, False)(part), "nnU-Net, which blends in float16": nnunet(softmax, ours, False)(part)}
+        found = {
+            "MONAI": monai(softmax, ours, False)(part),
+            "nnU-Net, which blends in float16": nnunet(softmax, ours, False)(part),
+        }
     return {name: float((values[1].float().cpu() - wanted).abs().max()) for name, values in found.items()}
 
 

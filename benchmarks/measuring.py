@@ -60,7 +60,9 @@ class Worker:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", module, *arguments]
         with theirs:
-            self.process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=sys.stderr.fileno(), env={**os.environ, **environment})
+            self.process = subprocess.Popen(
+                command, stdin=theirs.fileno(), stdout=sys.stderr.fileno(), env={**os.environ, **environment}
+            )
         self.line = ours.makefile("rw", buffering=1)
         self.answer()  # it has loaded what it needs
 
@@ -93,8 +95,14 @@ def heading() -> str:
     """'2026-11-24, commit 0123abc, 2 CPUs (AMD EPYC), load 1.2, no GPU, torch 2.13.0'."""
     import torch
 
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    models = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    models = [
+        line.split(":")[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
     cpus = f"{len(os.sched_getaffinity(0))} CPUs ({models[0]}), load {os.getloadavg()[0]:.1f}"
     return f"{time.strftime('%Y-%m-%d', time.gmtime())}, commit {commit or 'unknown'}, {cpus}{gpu}, torch {torch.__version__}"

@@ -20,9 +20,9 @@ import numpy.typing as npt
 import torch
 from scipy import ndimage
 
+from app.arrays import Array, Mask
 from app.config import PredictConfig
-from app.detection import Array, Mask
-from app.predictor import Predictor
+from app.method.predictor import Predictor
 from training import commands, scoring
 from training.augmentation import uniform
 from training.config import OPERATING_POINTS
@@ -34,7 +34,9 @@ LESIONS = 24  # a case
 VISIBLE_Z = 0.5  # as training labels
 SIZES_MM3 = (0, 30, 100, math.inf)
 CONTRASTS_Z = (1.5, 2.5, 4.5)
-POINTS = [point for point in OPERATING_POINTS if point.threshold == 0.5]  # how far a lesion reaches matters little here
+POINTS = [
+    point for point in OPERATING_POINTS if point.threshold == 0.5
+]  # how far a lesion reaches matters little here
 FALSE_ALLOWED = (0, 1, 2, 4, 8)  # in all cases together
 
 
@@ -47,7 +49,9 @@ def main() -> None:
     torch.set_num_threads(1)
     cases = painted(scoring.read_cases(arguments.prepared / "pairs"), arguments.prepared, arguments.seed)
     for weights in arguments.weights:
-        predictor = Predictor.from_folder(weights, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        predictor = Predictor.from_folder(
+            weights, torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        )
         probabilities = [predictor(case.channels, case.brain) for case in cases]
         print(f"\n{weights}, {scoring.in_words(predictor.config.predict)}:")
         print_found(probabilities, cases, predictor.config.predict)
@@ -56,7 +60,9 @@ def main() -> None:
             within = [point for point in results if results[point][1] <= allowed]
             if within:
                 best = max(within, key=lambda point: results[point][0])
-                print(f"  at most {allowed} false lesions: {results[best][0]:.2f} found ({scoring.in_words(best)})")
+                print(
+                    f"  at most {allowed} false lesions: {results[best][0]:.2f} found ({scoring.in_words(best)})"
+                )
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,9 @@ class Painted:
 def painted(cases: Sequence[Case], prepared: Path, seed: int = 1) -> list[Painted]:
     """Each case with lesions of its own."""
     shapes = read_shapes(prepared / "lesions.npz", torch.device("cpu"))
-    return [paint(case, shapes, torch.Generator().manual_seed(seed + number)) for number, case in enumerate(cases)]
+    return [
+        paint(case, shapes, torch.Generator().manual_seed(seed + number)) for number, case in enumerate(cases)
+    ]
 
 
 def painted_cases(cases: Sequence[Case], prepared: Path) -> list[Case]:
@@ -95,9 +103,15 @@ def paint(case: Case, shapes: Shapes, rng: torch.Generator) -> Painted:
     excess = torch.zeros(case.brain.shape)
     labels, contrasts = np.zeros(case.brain.shape, np.int32), list[float]()
     while len(contrasts) < LESIONS and free.any():
-        spot = np.unravel_index(int(torch.multinomial(torch.from_numpy(free).flatten(), 1, generator=rng)), free.shape)
+        spot = np.unravel_index(
+            int(torch.multinomial(torch.from_numpy(free).flatten(), 1, generator=rng)), free.shape
+        )
         contrast, one = uniform(rng, CONTRASTS_Z[0], CONTRASTS_Z[-1]), torch.zeros_like(excess)
-        put(one, contrast * resized(draw_shape(shapes, rng), uniform(rng, 0.8, 1.25), uniform(rng, 0.5, 0.9)), [int(i) for i in spot])
+        put(
+            one,
+            contrast * resized(draw_shape(shapes, rng), uniform(rng, 0.8, 1.25), uniform(rng, 0.5, 0.9)),
+            [int(i) for i in spot],
+        )
         visible = (one.numpy() > VISIBLE_Z) & case.brain
         free[ndimage.maximum_filter(visible, size=17)] = 0
         free[spot] = 0
@@ -108,7 +122,9 @@ def paint(case: Case, shapes: Shapes, rng: torch.Generator) -> Painted:
     # no lesion in fluid, and as sharp as the follow-up shows its own: it is painted on the scan as it is
     solid = 1 / (1 + np.exp(-3 * (z[1] + 1.8)))
     followup = np.clip(1 + (z[1] + excess.numpy() * solid) / 4, 0, 3) * case.brain
-    return Painted(np.stack([case.channels[0], followup]).astype(np.float32), case.brain, labels, contrasts, known)
+    return Painted(
+        np.stack([case.channels[0], followup]).astype(np.float32), case.brain, labels, contrasts, known
+    )
 
 
 def score(probability: Array, case: Painted, point: PredictConfig) -> tuple[npt.NDArray[np.float64], int]:
@@ -122,9 +138,14 @@ def score(probability: Array, case: Painted, point: PredictConfig) -> tuple[npt.
     return rows.astype(np.float64), count - len(touching)
 
 
-def scored(probabilities: list[Array], cases: list[Painted], point: PredictConfig) -> tuple[npt.NDArray[np.float64], tuple[int, ...]]:
+def scored(
+    probabilities: list[Array], cases: list[Painted], point: PredictConfig
+) -> tuple[npt.NDArray[np.float64], tuple[int, ...]]:
     """The rows of `score` for the lesions of all cases, and the false lesions of each case."""
-    found, false = zip(*(score(probability, case, point) for probability, case in zip(probabilities, cases, strict=True)), strict=True)
+    found, false = zip(
+        *(score(probability, case, point) for probability, case in zip(probabilities, cases, strict=True)),
+        strict=True,
+    )
     return np.concatenate(found), false
 
 
@@ -137,7 +158,9 @@ def totals(probabilities: list[Array], cases: list[Painted], point: PredictConfi
 def print_found(probabilities: list[Array], cases: list[Painted], point: PredictConfig) -> None:
     """What is found at one operating point, by size and by contrast."""
     every, false = scored(probabilities, cases, point)
-    print(f"  {every[:, 2].mean():.2f} of {len(every)} found; false lesions a case: {', '.join(map(str, false))}")
+    print(
+        f"  {every[:, 2].mean():.2f} of {len(every)} found; false lesions a case: {', '.join(map(str, false))}"
+    )
     for name, column, edges in (("mm^3", 0, SIZES_MM3), ("spreads", 1, CONTRASTS_Z)):
         for low, high in itertools.pairwise(edges):
             chosen = every[(every[:, column] >= low) & (every[:, column] < high), 2]

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from scipy import optimize
 
-from app import place
-from app.image import Points
+from app.arrays import Points
+from app.method import place
 from training.brain_synthesis import brain_of
 
 Labels = npt.NDArray[np.int16]
@@ -34,7 +34,9 @@ class Head:
 
     coordinates: Points  # (n, 3) in the brain's frame
     labels: Labels  # (n,)
-    left_mm: tuple[float, float]  # from the mirror plane to the middle of the left white matter, and to that of the right
+    left_mm: tuple[
+        float, float
+    ]  # from the mirror plane to the middle of the left white matter, and to that of the right
 
 
 def read_head(path: Path, rng: np.random.Generator) -> Head:
@@ -43,9 +45,15 @@ def read_head(path: Path, rng: np.random.Generator) -> Head:
     index = np.argwhere(brain_of(labels))
     points = index[:, ::-1].astype(float)
     frame = place.find_frame(points[::8])
-    white = [frame.coordinates(np.argwhere(labels == label)[:, ::-1].astype(float))[:, 0].mean() * frame.spread_mm[0] for label in (2, 41)]
+    white = [
+        frame.coordinates(np.argwhere(labels == label)[:, ::-1].astype(float))[:, 0].mean()
+        * frame.spread_mm[0]
+        for label in (2, 41)
+    ]
     drawn = rng.integers(0, len(points), DRAWN)
-    return Head(frame.coordinates(points[drawn]), labels[tuple(index[drawn].T)], (float(white[0]), float(white[1])))
+    return Head(
+        frame.coordinates(points[drawn]), labels[tuple(index[drawn].T)], (float(white[0]), float(white[1]))
+    )
 
 
 def fit(features: Points, wanted: npt.NDArray[np.bool_], weight: Points) -> Points:
@@ -57,38 +65,69 @@ def fit(features: Points, wanted: npt.NDArray[np.bool_], weight: Points) -> Poin
         cost = np.mean(weight * (np.logaddexp(0, score) - wanted * score)) + 1e-4 * weights @ weights
         return float(cost), features.T @ (weight * (probability - wanted)) / len(wanted) + 2e-4 * weights
 
-    found: Points = optimize.minimize(loss, np.zeros(features.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
+    found: Points = optimize.minimize(
+        loss, np.zeros(features.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 300}
+    ).x
     return found
 
 
-def examples(heads: list[Head], positive: tuple[int, ...], negative: tuple[int, ...] | None, balanced: bool) -> tuple[Points, Points, Points]:
+def examples(
+    heads: list[Head], positive: tuple[int, ...], negative: tuple[int, ...] | None, balanced: bool
+) -> tuple[Points, Points, Points]:
     """Features, whether the rule should hold, and weights; `negative` None: every other tissue of the brain, fluid left out."""
     labels = np.concatenate([head.labels for head in heads])
-    used = np.isin(labels, positive + negative) if negative else (labels > 0) & (labels < 500) & ~np.isin(labels, FLUID)
+    used = (
+        np.isin(labels, positive + negative)
+        if negative
+        else (labels > 0) & (labels < 500) & ~np.isin(labels, FLUID)
+    )
     wanted = np.isin(labels[used], positive)
     share = wanted.mean()
-    weight = np.where(wanted, 0.5 / share, FALSE_COSTS * 0.5 / (1 - share)) if balanced else np.ones(len(wanted))
+    weight = (
+        np.where(wanted, 0.5 / share, FALSE_COSTS * 0.5 / (1 - share)) if balanced else np.ones(len(wanted))
+    )
     return place.features(np.concatenate([head.coordinates for head in heads])[used]), wanted, weight
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--label-maps", type=Path, required=True, help="folder of head label maps, 1 mm, FreeSurfer's numbers")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--label-maps", type=Path, required=True, help="folder of head label maps, 1 mm, FreeSurfer's numbers"
+    )
     rng = np.random.default_rng(0)
     heads = [read_head(path, rng) for path in sorted(parser.parse_args().label_maps.glob("*.nii.gz"))]
     left, right = (np.array([head.left_mm[side] for head in heads]) for side in (0, 1))
-    print(f"{len(heads)} heads; mirror plane off the middle of both white matters: {np.abs(left + right).mean() / 2:.1f} mm on average")
-    for name, positive, negative, balanced in (("infratentorial", BELOW_TENTORIUM, None, False), ("ventricular", VENTRICLES, FLUID, True)):
+    print(
+        f"{len(heads)} heads; mirror plane off the middle of both white matters: {np.abs(left + right).mean() / 2:.1f} mm on average"
+    )
+    for name, positive, negative, balanced in (
+        ("infratentorial", BELOW_TENTORIUM, None, False),
+        ("ventricular", VENTRICLES, FLUID, True),
+    ):
         hits, falses = [], []
         for fold in range(FOLDS):
-            weights = fit(*examples([head for number, head in enumerate(heads) if number % FOLDS != fold], positive, negative, balanced))
+            weights = fit(
+                *examples(
+                    [head for number, head in enumerate(heads) if number % FOLDS != fold],
+                    positive,
+                    negative,
+                    balanced,
+                )
+            )
             for head in heads[fold::FOLDS]:
                 features, wanted, _ = examples([head], positive, negative, balanced)
                 said = features @ weights > 0
                 hits.append(said[wanted].mean())
                 falses.append(said[~wanted].mean())
-        print(f"{name}: said of {np.mean(hits):.3f} (worst head {np.min(hits):.3f}) of its voxels, and of {np.mean(falses):.4f} of the others")
-        print("  weights:", tuple(round(float(weight), 2) for weight in fit(*examples(heads, positive, negative, balanced))))
+        print(
+            f"{name}: said of {np.mean(hits):.3f} (worst head {np.min(hits):.3f}) of its voxels, and of {np.mean(falses):.4f} of the others"
+        )
+        print(
+            "  weights:",
+            tuple(round(float(weight), 2) for weight in fit(*examples(heads, positive, negative, balanced))),
+        )
 
 
 if __name__ == "__main__":

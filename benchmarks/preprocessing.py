@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from app.arrays import Array, Mask
 from app.config import PredictConfig, PreprocessConfig
-from app.image import Array, Mask
-from app.predictor import Predictor
+from app.method.predictor import Predictor
 from training import scoring
 from training.config import OPERATING_POINTS
 from training.prepare import VALIDATION, Arrays, prepare_pair
@@ -42,7 +42,9 @@ DEEP_MM, SMOOTH_MM = 8.0, 8.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the open data")
     parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder with fold*.pt")
     parser.add_argument("--only", nargs="*", choices=sorted(WAYS), help="ways to try instead of all")
@@ -51,10 +53,15 @@ def main() -> None:
     predict = dataclasses.replace(predictor.config.predict, overlap=OVERLAP)
     predictor.config = dataclasses.replace(predictor.config, predict=predict)
 
-    print("| way | stored point: F1, Dice, false | best point: F1, Dice, false | average precision: 01 f, 03 f, 03 b | unlike, slow part: 01 | 03 |")
+    print(
+        "| way | stored point: F1, Dice, false | best point: F1, Dice, false | average precision: 01 f, 03 f, 03 b | unlike, slow part: 01 | 03 |"
+    )
     print("|---|---|---|---|---|---|", flush=True)
     for name in chosen.only or WAYS:
-        arrays = {patient: prepare_pair(chosen.data / "open_ms_pairs" / patient, WAYS[name]) for patient in VALIDATION}
+        arrays = {
+            patient: prepare_pair(chosen.data / "open_ms_pairs" / patient, WAYS[name])
+            for patient in VALIDATION
+        }
         with TemporaryDirectory() as folder:
             for patient in VALIDATION:
                 np.savez(Path(folder) / f"{patient}.npz", allow_pickle=False, **arrays[patient])
@@ -69,7 +76,12 @@ def cells(probabilities: Mapping[str, Array], cases: Sequence[Case], stored: Pre
     table = scoring.table(probabilities, cases, (*OPERATING_POINTS, stored))
     best = scoring.best(table, cases)[0]
     points = ["{:.3f}, {:.3f}, {}".format(*scoring.summary(table[point], cases)) for point in (stored, best)]
-    return [*points, ", ".join(f"{average_precision(probabilities[case.name], case):.3f}" for case in cases if case.has_new)]
+    return [
+        *points,
+        ", ".join(
+            f"{average_precision(probabilities[case.name], case):.3f}" for case in cases if case.has_new
+        ),
+    ]
 
 
 def average_precision(probability: Array, case: Case) -> float:
@@ -81,11 +93,18 @@ def average_precision(probability: Array, case: Case) -> float:
 
 def unlikeness(arrays: Arrays) -> tuple[float, float]:
     """Standard deviation of the two scans' difference in unchanged deep brain, in spreads; and of its slow part."""
-    changed: Mask = np.any([arrays[f"{what}_{order}"] for what in ("truth", "ignore") for order in ("forward", "backward")], axis=0)
-    deep = (ndimage.distance_transform_edt(arrays["brain"]) > DEEP_MM) & ~ndimage.binary_dilation(changed, iterations=2)
+    changed: Mask = np.any(
+        [arrays[f"{what}_{order}"] for what in ("truth", "ignore") for order in ("forward", "backward")],
+        axis=0,
+    )
+    deep = (ndimage.distance_transform_edt(arrays["brain"]) > DEEP_MM) & ~ndimage.binary_dilation(
+        changed, iterations=2
+    )
     before, after = arrays["channels"].astype(np.float32)
     difference = np.where(deep, 4 * (after - before), 0)
-    slow = ndimage.gaussian_filter(difference, SMOOTH_MM) / np.maximum(ndimage.gaussian_filter(deep.astype(np.float32), SMOOTH_MM), 1e-3)
+    slow = ndimage.gaussian_filter(difference, SMOOTH_MM) / np.maximum(
+        ndimage.gaussian_filter(deep.astype(np.float32), SMOOTH_MM), 1e-3
+    )
     return float(difference[deep].std()), float(slow[deep].std())
 
 

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app import checkpoint
 from app.config import PredictConfig
 from app.files import writing
 from app.machine import choose_device
-from app.predictor import Predictor
+from app.method import checkpoint
+from app.method.predictor import Predictor
 from benchmarks.painted import painted_cases
 from training import commands, scoring
 from training.augmentation import average_slices, blur, sharpen
@@ -33,14 +33,18 @@ Degrade = Callable[[Tensor, float], Tensor]
 
 
 def add_noise(scan: Tensor, spreads: float) -> Tensor:
-    """Gaussian noise of so many spreads of the brain, the same at every strength; a spread is a quarter (app.preprocessing)."""
+    """Gaussian noise of so many spreads of the brain, the same at every strength; a spread is a quarter (app.method.preprocessing)."""
     return scan + spreads / 4 * torch.randn(scan.shape, generator=torch.Generator().manual_seed(0))
 
 
 DEGRADATIONS: dict[str, tuple[Degrade, tuple[float, ...], str]] = {  # what it does, its strengths, their unit
     "none": (lambda scan, _: scan, (0.0,), ""),
     "blur": (blur, (0.75, 1.25, 1.75), "mm (sigma)"),
-    "sharpening": (lambda scan, amount: sharpen(scan, 1.0, amount), (1.0, 2.0, 4.0), "times an unsharp mask of 1 mm"),
+    "sharpening": (
+        lambda scan, amount: sharpen(scan, 1.0, amount),
+        (1.0, 2.0, 4.0),
+        "times an unsharp mask of 1 mm",
+    ),
     "thick slices": (lambda scan, count: average_slices(scan, int(count)), (2.0, 4.0, 6.0), "mm"),
     "noise": (add_noise, (0.25, 0.5, 1.0), "spreads"),
 }
@@ -49,14 +53,35 @@ DEGRADATIONS: dict[str, tuple[Degrade, tuple[float, ...], str]] = {  # what it d
 def main() -> None:
     parser = argparse.ArgumentParser(description="Scores of networks on degraded follow-ups.")
     parser.add_argument("--prepared", type=Path, required=True, help="folder written by training.prepare")
-    parser.add_argument("--weights", type=Path, required=True, nargs="+", help="folders, each with fold*.pt: seeds of one recipe")
-    parser.add_argument("--output", type=Path, required=True, help="folder for robustness.csv and robustness.png")
-    parser.add_argument("--painted", action="store_true", help="score lesions painted into the pairs, not the pairs' derived truth")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        required=True,
+        nargs="+",
+        help="folders, each with fold*.pt: seeds of one recipe",
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder for robustness.csv and robustness.png"
+    )
+    parser.add_argument(
+        "--painted",
+        action="store_true",
+        help="score lesions painted into the pairs, not the pairs' derived truth",
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     real = scoring.read_cases(arguments.prepared / "pairs")
-    cases = painted_cases(real, arguments.prepared) if arguments.painted else [case for case in real if case.name.endswith("forward")]
-    rows = [row for folder in arguments.weights for path in sorted(folder.glob("fold*.pt")) for row in score_network(path, cases)]
+    cases = (
+        painted_cases(real, arguments.prepared)
+        if arguments.painted
+        else [case for case in real if case.name.endswith("forward")]
+    )
+    rows = [
+        row
+        for folder in arguments.weights
+        for path in sorted(folder.glob("fold*.pt"))
+        for row in score_network(path, cases)
+    ]
     names = list(dict.fromkeys(row["weights"] for row in rows))
     write(arguments.output / "robustness.csv", rows)
     for line in lines(rows, names):
@@ -68,7 +93,9 @@ def score_network(path: Path, cases: Sequence[Case]) -> list[dict[str, str]]:
     """A row for every degradation, strength and case."""
     loaded = checkpoint.load(path)
     predict = dataclasses.replace(loaded.config.predict, overlap=OVERLAP)
-    predictor = Predictor([loaded.network], dataclasses.replace(loaded.config, predict=predict), choose_device("auto"))
+    predictor = Predictor(
+        [loaded.network], dataclasses.replace(loaded.config, predict=predict), choose_device("auto")
+    )
     as_they_are = {case.name: predictor(case.channels, case.brain) for case in cases}
     point = scoring.best(scoring.table(as_they_are, cases), cases)[0]
     rows = []
@@ -76,7 +103,13 @@ def score_network(path: Path, cases: Sequence[Case]) -> list[dict[str, str]]:
         for strength in strengths:
             for case in cases:
                 lower = degraded(case, degrade, strength)
-                key = {"weights": path.parent.name, "network": path.stem, "degradation": degradation, "strength": str(strength), "case": case.name}
+                key = {
+                    "weights": path.parent.name,
+                    "network": path.stem,
+                    "degradation": degradation,
+                    "strength": str(strength),
+                    "case": case.name,
+                }
                 rows.append(key | score(predictor(lower.channels, lower.brain), lower, point))
     return rows
 
@@ -99,7 +132,9 @@ def write(table: Path, rows: list[dict[str, str]]) -> None:
         writer.writerows(rows)
 
 
-def values(rows: list[dict[str, str]], weights: str, degradation: str, strength: float, measure: str) -> list[float]:
+def values(
+    rows: list[dict[str, str]], weights: str, degradation: str, strength: float, measure: str
+) -> list[float]:
     """Of each network of a folder: the mean over the cases."""
     found: dict[str, list[float]] = {}
     for row in rows:
@@ -113,7 +148,13 @@ def lines(rows: list[dict[str, str]], names: list[str]) -> list[str]:
     found = [f"| follow-up | strength | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
     for degradation, (_, strengths, unit) in DEGRADATIONS.items():
         for strength in strengths:
-            means = [[np.mean(values(rows, name, degradation, strength, measure)) for measure in ("f1", "dice", "false")] for name in names]
+            means = [
+                [
+                    np.mean(values(rows, name, degradation, strength, measure))
+                    for measure in ("f1", "dice", "false")
+                ]
+                for name in names
+            ]
             cells = " | ".join("{:.3f} / {:.3f}, {:.1f}".format(*of_folder) for of_folder in means)
             title = "as it is |" if degradation == "none" else f"{degradation} | {strength} {unit}"
             found.append(f"| {title} | {cells} |")
@@ -127,14 +168,23 @@ def draw(rows: list[dict[str, str]], names: list[str], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    degradations = {name: (strengths, unit) for name, (_, strengths, unit) in DEGRADATIONS.items() if name != "none"}
+    degradations = {
+        name: (strengths, unit) for name, (_, strengths, unit) in DEGRADATIONS.items() if name != "none"
+    }
     figure, axes = pyplot.subplots(2, len(degradations), figsize=(13, 6), sharey="row", squeeze=False)
     for column, (degradation, (strengths, unit)) in enumerate(degradations.items()):
         for row, (measure, label) in enumerate((("f1", "lesion F1"), ("dice", "Dice"))):
             for name in names:
-                found = [values(rows, name, "none", 0.0, measure), *(values(rows, name, degradation, strength, measure) for strength in strengths)]
-                axes[row][column].plot([0.0, *strengths], [np.mean(one) for one in found], marker="o", label=name)
-                axes[row][column].fill_between([0.0, *strengths], [min(one) for one in found], [max(one) for one in found], alpha=0.15)
+                found = [
+                    values(rows, name, "none", 0.0, measure),
+                    *(values(rows, name, degradation, strength, measure) for strength in strengths),
+                ]
+                axes[row][column].plot(
+                    [0.0, *strengths], [np.mean(one) for one in found], marker="o", label=name
+                )
+                axes[row][column].fill_between(
+                    [0.0, *strengths], [min(one) for one in found], [max(one) for one in found], alpha=0.15
+                )
             axes[row][column].set_ylim(0, 1)
             axes[row][column].grid(alpha=0.3)
             axes[0][column].set_title(degradation)

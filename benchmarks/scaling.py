@@ -17,11 +17,12 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from app import lesions, metrics
+from app.arrays import Mask
 from app.config import Config
-from app.image import Mask
-from app.model import UNet3D
-from app.predictor import Predictor, sliding_window, windows_over
+from app.method import lesions
+from app.method.model import UNet3D
+from app.method.predictor import Predictor, sliding_window, windows_over
+from app.scoring import metrics
 from benchmarks.measuring import Cost, cost, heading
 
 CUBES = (64, 100, 160, 250, 400)
@@ -32,7 +33,9 @@ Rows = list[tuple[float, Cost]]  # how much of it, what it took
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--figure", type=Path, help="also draw the tables, log against log")
     figure = parser.parse_args().figure
     torch.set_num_threads(1)
@@ -45,10 +48,14 @@ def main() -> None:
         "lesions, scored": [(count, least(scored(count))) for count in COUNTS],
     }
     for title, rows in tables.items():
-        print(f"\n| {title} | CPU s | times as long for so many times as much | MiB above the input |\n|---|---|---|---|")
+        print(
+            f"\n| {title} | CPU s | times as long for so many times as much | MiB above the input |\n|---|---|---|---|"
+        )
         first = rows[0]
         for count, found in rows:
-            print(f"| {count:,.0f} | {found.cpu_s:.2f} | {found.cpu_s / first[1].cpu_s:.1f} for {count / first[0]:.1f} | {found.above_mib:.0f} |")
+            print(
+                f"| {count:,.0f} | {found.cpu_s:.2f} | {found.cpu_s / first[1].cpu_s:.1f} for {count / first[0]:.1f} | {found.above_mib:.0f} |"
+            )
     if figure:
         draw(tables, figure)
 
@@ -71,7 +78,9 @@ def over_ball(radius: int) -> tuple[int, Cost]:
     predictor = Predictor.from_folder(Path("weights"), torch.device("cpu"))
     channels = np.random.default_rng(0).random((2, *brain.shape), dtype=np.float32) * brain
     predict = predictor.config.predict
-    return len(list(windows_over(torch.from_numpy(brain), predict.window, predict.overlap))), least(lambda: predictor(channels, brain))
+    return len(list(windows_over(torch.from_numpy(brain), predict.window, predict.overlap))), least(
+        lambda: predictor(channels, brain)
+    )
 
 
 def with_ensemble(count: int) -> Callable[[], object]:
@@ -119,11 +128,19 @@ def draw(tables: dict[str, Rows], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
-    for axis, title, value in zip(axes, ("CPU time", "memory above the input"), ("cpu_s", "above_mib"), strict=True):
+    for axis, title, value in zip(
+        axes, ("CPU time", "memory above the input"), ("cpu_s", "above_mib"), strict=True
+    ):
         axis.plot([1, 1000], [1, 1000], color="0.7", label="proportional")
         for name, rows in tables.items():
             costs = [max(getattr(found, value), 1e-3) for _, found in rows]
-            axis.plot([count / rows[0][0] for count, _ in rows], [c / costs[0] for c in costs], marker="o", markersize=3, label=name)
+            axis.plot(
+                [count / rows[0][0] for count, _ in rows],
+                [c / costs[0] for c in costs],
+                marker="o",
+                markersize=3,
+                label=name,
+            )
         axis.set(xscale="log", yscale="log", xlabel="times as much", title=title)
     axes[0].set_ylabel("times the first")
     axes[0].legend(frameon=False, fontsize=8)

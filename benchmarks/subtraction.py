@@ -18,7 +18,10 @@ from training.scoring import Case
 from training.validate import case_lines
 
 SMOOTHING_MM = 0.6
-RISE_Z, LEVEL_Z = 1.1, 1.3  # spreads of the brain: from baseline to follow-up, and of the follow-up above the brain's median
+RISE_Z, LEVEL_Z = (
+    1.1,
+    1.3,
+)  # spreads of the brain: from baseline to follow-up, and of the follow-up above the brain's median
 MINIMUM_MM3 = 30.0
 INSIDE_MM = 3.0  # of the brain's surface
 
@@ -28,7 +31,10 @@ def main() -> None:
     parser.add_argument("--prepared", type=Path, required=True, help="folder written by training.prepare")
     cases = scoring.read_cases(parser.parse_args().prepared / "pairs")
     measures = {
-        case.name: scoring.score(risen(case), case, PredictConfig(threshold=0.5, certain=0.5, minimum_volume_mm3=MINIMUM_MM3)) for case in cases
+        case.name: scoring.score(
+            risen(case), case, PredictConfig(threshold=0.5, certain=0.5, minimum_volume_mm3=MINIMUM_MM3)
+        )
+        for case in cases
     }
     print("\n".join(case_lines(measures, cases)))
 

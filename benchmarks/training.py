@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from app.config import NetworkConfig
-from app.model import UNet3D
+from app.method.model import UNet3D
 from benchmarks.measuring import cost, heading
 from training.augmentation import average_slices, blur, sharpen
 from training.config import PAPER, SynthesisConfig, TrainConfig
@@ -33,7 +33,9 @@ Call = Callable[[], object]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--prepared", type=Path, required=True, help="folder that training.prepare wrote")
     parser.add_argument("--features", type=int, nargs="*", default=[8, 16])
     arguments = parser.parse_args()
@@ -42,13 +44,20 @@ def main() -> None:
 
     config, patches = TrainConfig(), SynthesisConfig()  # the recipe for open data
     plain = dataclasses.replace(patches, iqda="none")
-    calls = {"drawn": drawing(arguments.prepared, patches), "drawn without IQDA": drawing(arguments.prepared, plain)}
+    calls = {
+        "drawn": drawing(arguments.prepared, patches),
+        "drawn without IQDA": drawing(arguments.prepared, plain),
+    }
     calls |= {f"{features} features": step(features, config) for features in arguments.features}
     spent_s = {name: seconds / config.batch for name, seconds in in_turns(calls).items()}
-    print(f"| {patches.patch}^3 | CPU ms a patch: step, drawing, the same without IQDA | patches a CPU s: with, without | drawing's share |")
+    print(
+        f"| {patches.patch}^3 | CPU ms a patch: step, drawing, the same without IQDA | patches a CPU s: with, without | drawing's share |"
+    )
     print("|---|---|---|---|")
     for features in arguments.features:
-        network, drawn, without = (spent_s[name] for name in (f"{features} features", "drawn", "drawn without IQDA"))
+        network, drawn, without = (
+            spent_s[name] for name in (f"{features} features", "drawn", "drawn without IQDA")
+        )
         print(
             f"| {features} features | {1000 * network:.0f}, {1000 * drawn:.0f}, {1000 * without:.0f} "
             f"| {1 / (network + drawn):.2f}, {1 / (network + without):.2f} | {drawn / (network + drawn):.0%} |"
@@ -56,8 +65,20 @@ def main() -> None:
 
     side = patches.patch + 2 * patches.margin
     scan = torch.rand(side, side, side, generator=torch.Generator().manual_seed(0))
-    found = {library: in_turns(degradations) for library, degradations in (("ours", ours(scan)), ("TorchIO", torchio(scan)), ("MONAI", monai(scan)))}
-    print(f"\n| CPU ms a scan of {side}^3 | " + " | ".join(found["ours"]) + " |\n|" + "---|" * (1 + len(found["ours"])))
+    found = {
+        library: in_turns(degradations)
+        for library, degradations in (
+            ("ours", ours(scan)),
+            ("TorchIO", torchio(scan)),
+            ("MONAI", monai(scan)),
+        )
+    }
+    print(
+        f"\n| CPU ms a scan of {side}^3 | "
+        + " | ".join(found["ours"])
+        + " |\n|"
+        + "---|" * (1 + len(found["ours"]))
+    )
     for library, seconds in found.items():
         print(f"| {library} | " + " | ".join(f"{1000 * value:.1f}" for value in seconds.values()) + " |")
 
@@ -80,8 +101,14 @@ def drawing(prepared: Path, config: SynthesisConfig) -> Call:
 
 def step(features: int, config: TrainConfig) -> Call:
     """One step of training on patches that are there already."""
-    network = UNet3D(NetworkConfig(features=features, dropout=config.dropout)).to(memory_format=torch.channels_last_3d).train()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    network = (
+        UNet3D(NetworkConfig(features=features, dropout=config.dropout))
+        .to(memory_format=torch.channels_last_3d)
+        .train()
+    )
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
     shape = (config.batch, *[config.patches.patch] * 3)
     scans = torch.rand(shape[0], 2, *shape[1:]).contiguous(memory_format=torch.channels_last_3d)
     truth, scored = torch.rand(shape) > 0.99, torch.ones(shape, dtype=torch.bool)
@@ -127,7 +154,11 @@ def monai(scan: Tensor) -> dict[str, Call]:
     smooth = RandGaussianSmooth(exact, exact, exact, prob=1.0)
     sharp = RandGaussianSharpen(exact, exact, exact, alpha=(1.0, 1.0), prob=1.0)
     thick = RandSimulateLowResolution(prob=1.0, zoom_range=(1 / 3, 1 / 3))
-    return {"blur": lambda: smooth(volume), "edge enhancement": lambda: sharp(volume), "slices averaged": lambda: thick(volume)}
+    return {
+        "blur": lambda: smooth(volume),
+        "edge enhancement": lambda: sharp(volume),
+        "slices averaged": lambda: thick(volume),
+    }
 
 
 if __name__ == "__main__":

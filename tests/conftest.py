@@ -9,10 +9,12 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from app import checkpoint, image, phantom
-from app.cli_options import WEIGHTS
+from app import phantom
+from app.cli.options import WEIGHTS
 from app.config import Config, NetworkConfig, PredictConfig, PreprocessConfig
-from app.model import UNet3D
+from app.images import storage
+from app.method import checkpoint
+from app.method.model import UNet3D
 
 torch.set_num_threads(2)
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -65,6 +67,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scans(patient: phantom.Patient, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Baseline and follow-up on two grids."""
     folder = tmp_path_factory.mktemp("scans")
-    image.write(patient.baseline, folder / "time01.nii.gz")
-    image.write(patient.followup, folder / "time02.nii.gz")
+    storage.write(patient.baseline, folder / "time01.nii.gz")
+    storage.write(patient.followup, folder / "time02.nii.gz")
     return folder / "time01.nii.gz", folder / "time02.nii.gz"

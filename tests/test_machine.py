@@ -30,7 +30,14 @@ def test_without_a_control_group_the_affinity_counts(tmp_path: Path) -> None:
 
 # 0.5 and 1.5 CPUs are rounded down, but not to 0; more than there are is no limit
 @pytest.mark.parametrize(
-    ("content", "cpus"), [("max 100000", ALL), ("100000 100000", 1), ("50000 100000", 1), ("150000 100000", 1), ("9900000 100000", ALL)]
+    ("content", "cpus"),
+    [
+        ("max 100000", ALL),
+        ("100000 100000", 1),
+        ("50000 100000", 1),
+        ("150000 100000", 1),
+        ("9900000 100000", ALL),
+    ],
 )
 def test_cgroup_v2(tmp_path: Path, content: str, cpus: int) -> None:
     assert _cpus(tmp_path, f"{V2}/", {"cpu.max": content}) == cpus
@@ -39,7 +46,12 @@ def test_cgroup_v2(tmp_path: Path, content: str, cpus: int) -> None:
 @pytest.mark.parametrize(("quota", "cpus"), [("-1", ALL), ("100000", 1), ("150000", 1), ("9900000", ALL)])
 @pytest.mark.parametrize("mount", ["cpu", "cpu,cpuacct"])
 def test_cgroup_v1(tmp_path: Path, quota: str, cpus: int, mount: str) -> None:
-    assert _cpus(tmp_path, f"{V1}/", {f"{mount}/cpu.cfs_quota_us": quota, f"{mount}/cpu.cfs_period_us": "100000"}) == cpus
+    assert (
+        _cpus(
+            tmp_path, f"{V1}/", {f"{mount}/cpu.cfs_quota_us": quota, f"{mount}/cpu.cfs_period_us": "100000"}
+        )
+        == cpus
+    )
 
 
 @pytest.mark.parametrize("limited", ["jobs/one", "jobs", "."])
@@ -54,7 +66,14 @@ def test_other_groups_set_no_limit(tmp_path: Path) -> None:
 
 
 def test_a_container_sees_its_group_as_the_root_whatever_its_name_outside(tmp_path: Path) -> None:
-    assert _cpus(tmp_path, f"{V1}/docker/0123", {"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}) == 1
+    assert (
+        _cpus(
+            tmp_path,
+            f"{V1}/docker/0123",
+            {"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"},
+        )
+        == 1
+    )
     assert _cpus(tmp_path, f"{V2}/../../docker/0123", {"cpu.max": "100000 100000"}) == 1
 
 
@@ -74,8 +93,12 @@ def test_numpy_s_blas_starts_no_threads_of_its_own() -> None:
             import numpy, scipy.linalg
             print(Path("/proc/self/status").read_text())
     """
-    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")} | {"GLIBC_TUNABLES": ""}
-    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")} | {
+        "GLIBC_TUNABLES": ""
+    }
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout
     assert "\nThreads:\t1\n" in said
 
 
@@ -96,7 +119,14 @@ def test_cuda_that_is_absent_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["auto", "cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))]
+    "name",
+    [
+        "auto",
+        "cpu",
+        pytest.param(
+            "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+        ),
+    ],
 )
 def test_the_device_that_is_taken_is_said(name: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "app.machine")

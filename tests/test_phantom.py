@@ -3,14 +3,15 @@ import math
 import numpy as np
 import SimpleITK as sitk
 
-from app import image, phantom
+from app import phantom
+from app.images import grids
 from app.phantom import Patient
 
 
 def test_the_same_seed_gives_the_same_patient(patient: Patient) -> None:
     again = phantom.make_patient(spacing_mm=3.0)
     for wanted, found in ((patient.baseline, again.baseline), (patient.followup, again.followup)):
-        np.testing.assert_array_equal(image.array(wanted), image.array(found))
+        np.testing.assert_array_equal(grids.array(wanted), grids.array(found))
 
 
 def test_new_lesions_have_the_stated_volumes() -> None:
@@ -23,11 +24,11 @@ def test_new_lesions_have_the_stated_volumes() -> None:
 
 
 def test_new_lesions_are_bright_at_follow_up_and_not_before(patient: Patient) -> None:
-    new = image.array(patient.new_lesions) > 0
-    brain = image.array(patient.brain) > 0
+    new = grids.array(patient.new_lesions) > 0
+    brain = grids.array(patient.brain) > 0
     turn = sitk.Euler3DTransform((0, 0, 0), 0.06, -0.04, 0.05, (4, -3, 5))  # that of the baseline
-    before = image.array(image.resample(patient.baseline, patient.followup, turn.GetInverse()))
-    after = image.array(patient.followup)
+    before = grids.array(grids.resample(patient.baseline, patient.followup, turn.GetInverse()))
+    after = grids.array(patient.followup)
     assert (new & ~brain).sum() == 0
     assert after[new].mean() > 1.3 * np.median(after[brain])
     assert before[new].mean() < 1.15 * np.median(before[brain])

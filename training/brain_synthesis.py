@@ -15,12 +15,16 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from app.brain import coarse_scan, normalise, pad
-from app.image import array
+from app.images.grids import array
+from app.method.brain import coarse_scan, normalise, pad
 
 SPACING_MM = 2.0
 CLOSING_MM = 8.0  # sulci up to twice as wide are brain. Against HD-BET on T1-like images of two maps: Dice .980, .982; 5 mm: .980, .981
-FIELD_OF_VIEW = ((48, 114), (88, 126), (72, 112))  # least and most voxels along z, y, x: from a cut head to one with its neck
+FIELD_OF_VIEW = (
+    (48, 114),
+    (88, 126),
+    (72, 112),
+)  # least and most voxels along z, y, x: from a cut head to one with its neck
 CORD_MM = 30.0  # of the cord below the brainstem is brain too: new lesions lie there
 
 CSF, CORD, STEM = 24, 512, 16  # FreeSurfer's numbers; from 500 on: outside the brain
@@ -57,7 +61,9 @@ LESIONED = (1, 5, 10)  # rows of CLASSES where lesions grow
 class LabelledHead:
     """A head known by its tissues."""
 
-    tissues: Tensor  # (len(CLASSES), z, y, x) uint8: how many of a voxel's eight 1 mm voxels are of each class
+    tissues: (
+        Tensor  # (len(CLASSES), z, y, x) uint8: how many of a voxel's eight 1 mm voxels are of each class
+    )
     brain: Tensor  # (z, y, x) float32: which part of a voxel is brain
 
 
@@ -89,7 +95,9 @@ def read_labelled_head(path: Path) -> LabelledHead:
 def labelled_head(labels: npt.NDArray[np.int16]) -> LabelledHead:
     """(z, y, x) of 1 mm voxels with FreeSurfer's numbers -> the head on the 2 mm grid, cut to its box."""
     pieces, count = ndimage.label(labels > 0)
-    head = labels * (pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])) if count else labels  # specks in the air go
+    head = (
+        labels * (pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])) if count else labels
+    )  # specks in the air go
     box = ndimage.find_objects((head > 0).astype(np.uint8))[0]
     head = head[box]
     head = np.pad(head, [(0, side % 2) for side in head.shape])
@@ -98,7 +106,9 @@ def labelled_head(labels: npt.NDArray[np.int16]) -> LabelledHead:
         lookup[list(members)] = row
     rows = lookup[head]
     tissues = np.stack([_count_in_blocks(rows == row) for row in range(len(CLASSES))])
-    return LabelledHead(torch.from_numpy(tissues), torch.from_numpy(_count_in_blocks(brain_of(head)) / np.float32(8)))
+    return LabelledHead(
+        torch.from_numpy(tissues), torch.from_numpy(_count_in_blocks(brain_of(head)) / np.float32(8))
+    )
 
 
 def brain_of(labels: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
@@ -120,7 +130,9 @@ def brain_of(labels: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
 def read_scanned_head(scan: Path, mask: Path) -> ScannedHead:
     """Read a scan and its brain mask, on one grid; holes of the mask are filled."""
     values = normalise(torch.from_numpy(array(coarse_scan(sitk.ReadImage(str(scan)), SPACING_MM))))
-    brain = torch.from_numpy(array(coarse_scan(sitk.BinaryFillhole(sitk.ReadImage(str(mask)) > 0), SPACING_MM)))
+    brain = torch.from_numpy(
+        array(coarse_scan(sitk.BinaryFillhole(sitk.ReadImage(str(mask)) > 0), SPACING_MM))
+    )
     return ScannedHead(values, brain)
 
 
@@ -128,8 +140,12 @@ def draw_example(head: Head, rng: torch.Generator) -> Example:
     """One random scan of one head: contrast, then shape, then what the scanner and an earlier stripping do to it."""
     size = [_draw_integer(rng, low, high) for low, high in FIELD_OF_VIEW]
     grid = draw_deformation(head.brain, size, rng)
-    contrast = draw_contrast(head.tissues, rng) if isinstance(head, LabelledHead) else draw_remapping(head.scan, rng)
-    warped: Tensor = functional.grid_sample(torch.stack([contrast, head.brain])[None], grid, align_corners=False)[0]
+    contrast = (
+        draw_contrast(head.tissues, rng) if isinstance(head, LabelledHead) else draw_remapping(head.scan, rng)
+    )
+    warped: Tensor = functional.grid_sample(
+        torch.stack([contrast, head.brain])[None], grid, align_corners=False
+    )[0]
     scan, brain = draw_acquisition(warped[0], rng), warped[1]
     if _chance(rng, 0.12):
         scan, brain = draw_stripping(scan, brain, rng)
@@ -153,7 +169,9 @@ def draw_contrast(tissues: Tensor, rng: torch.Generator) -> Tensor:
             means[torch.tensor([6, 7, 8, 11])] = means[2] + 0.05 * torch.randn(4, generator=rng)
     means = means.clamp(0, 1.2)
     means[0] = 0 if _chance(rng, 0.9) else _draw(rng, 0, 0.3)
-    texture = torch.where(inside, _draw(rng, 0, 0.05), _draw(rng, 0, 0.25) * torch.rand(len(CLASSES), generator=rng))
+    texture = torch.where(
+        inside, _draw(rng, 0, 0.05), _draw(rng, 0, 0.25) * torch.rand(len(CLASSES), generator=rng)
+    )
     texture[0] = 0
     mixture = torch.stack([means, texture]) / 8
     image: Tensor
@@ -181,8 +199,13 @@ def draw_remapping(scan: Tensor, rng: torch.Generator) -> Tensor:
 
 def draw_deformation(brain: Tensor, size: list[int], rng: torch.Generator) -> Tensor:
     """Where each voxel of a field of view of `size` looks in the head: (1, D, H, W, 3) for grid_sample. Turned, scaled, shifted, mirrored, bent."""
-    turn, scale = torch.randn(3, generator=rng) * torch.tensor([0.22, 0.1, 0.1]), torch.exp(0.08 * torch.randn(3, generator=rng))
-    rotation = torch.linalg.matrix_exp(_skew(turn)) @ torch.diag(scale * torch.exp(torch.tensor(_draw(rng, -0.12, 0.12))))
+    turn, scale = (
+        torch.randn(3, generator=rng) * torch.tensor([0.22, 0.1, 0.1]),
+        torch.exp(0.08 * torch.randn(3, generator=rng)),
+    )
+    rotation = torch.linalg.matrix_exp(_skew(turn)) @ torch.diag(
+        scale * torch.exp(torch.tensor(_draw(rng, -0.12, 0.12)))
+    )
     rotation = rotation + 0.03 * torch.randn(3, 3, generator=rng)
     if _chance(rng, 0.5):
         rotation[:, 0] *= -1  # left and right
@@ -210,7 +233,9 @@ def draw_stripping(scan: Tensor, brain: Tensor, rng: torch.Generator) -> tuple[T
 def draw_acquisition(scan: Tensor, rng: torch.Generator) -> Tensor:
     """Blur, thick slices, bias field, noise, gamma: (z, y, x) near [0, 1] -> the same."""
     if _chance(rng, 0.4):
-        scan = torch.lerp(scan, functional.avg_pool3d(scan[None, None], 3, 1, 1)[0, 0], _draw(rng, -0.6, 1.0))  # below 0: sharpened
+        scan = torch.lerp(
+            scan, functional.avg_pool3d(scan[None, None], 3, 1, 1)[0, 0], _draw(rng, -0.6, 1.0)
+        )  # below 0: sharpened
     if _chance(rng, 0.75):
         axis = 0 if _chance(rng, 0.75) else _draw_integer(rng, 1, 2)
         slices = list(scan.shape)
@@ -230,7 +255,9 @@ def _row_of(label: int) -> int:
 def _count_in_blocks(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
     """How many of each block of 2x2x2 voxels are set."""
     z, y, x = mask.shape
-    counts: npt.NDArray[np.uint8] = mask.reshape(z // 2, 2, y // 2, 2, x // 2, 2).sum((1, 3, 5), dtype=np.uint8)
+    counts: npt.NDArray[np.uint8] = mask.reshape(z // 2, 2, y // 2, 2, x // 2, 2).sum(
+        (1, 3, 5), dtype=np.uint8
+    )
     return counts
 
 

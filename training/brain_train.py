@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app import checkpoint
-from app.brain import brain_logits
 from app.config import Config, NetworkConfig, PredictConfig, PreprocessConfig
-from app.model import UNet3D
+from app.method import checkpoint
+from app.method.brain import brain_logits
+from app.method.model import UNet3D
 from training.brain_synthesis import SPACING_MM, Head, draw_example, read_labelled_head, read_scanned_head
 
 # One eighth of the voxels, eight channels each (app/brain.py); the widest network that learns in an hour on one core.
@@ -46,9 +46,21 @@ class Run:
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--label-maps", type=Path, required=True, help="folder of head label maps, 1 mm, FreeSurfer's numbers")
-    parser.add_argument("--scan", type=Path, nargs=2, action="append", default=[], metavar=("SCAN", "MASK"), help="a scan and its brain mask")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--label-maps", type=Path, required=True, help="folder of head label maps, 1 mm, FreeSurfer's numbers"
+    )
+    parser.add_argument(
+        "--scan",
+        type=Path,
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("SCAN", "MASK"),
+        help="a scan and its brain mask",
+    )
     parser.add_argument("--state", type=Path, required=True, help="folder to go on from")
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=5000)
@@ -60,9 +72,16 @@ def main(arguments: list[str]) -> None:
     print(f"{len(labelled)} label maps, {len(scanned)} scans", flush=True)
     provenance = {
         "command": " ".join(["python -m training.brain_train", *arguments]),
-        "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip(),
+        "commit": subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "data": ", ".join([f"{len(labelled)} SynthSeg label maps", *(f"{scan.parent.name}/{scan.name}" for scan, _ in chosen.scan)]),
+        "data": ", ".join(
+            [
+                f"{len(labelled)} SynthSeg label maps",
+                *(f"{scan.parent.name}/{scan.name}" for scan, _ in chosen.scan),
+            ]
+        ),
     }
     run = resume_or_start(chosen.state, chosen.seed)
     started = time.monotonic()
@@ -74,13 +93,20 @@ def main(arguments: list[str]) -> None:
         if run.step % SAVE_EVERY == 0 or run.step == chosen.steps:
             save_state(run, chosen.state)
             checkpoint.save(chosen.weights, run.mean, config(), {**provenance, "steps": str(run.step)})
-            print(f"step {run.step}  loss {sum(losses) / len(losses):.4f}  {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"step {run.step}  loss {sum(losses) / len(losses):.4f}  {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
             losses.clear()
 
 
 def config() -> Config:
     """What app/brain.py must know to use the weights as they were trained."""
-    return Config(network=NETWORK, preprocess=PreprocessConfig(spacing_mm=SPACING_MM), predict=PredictConfig(threshold=THRESHOLD))
+    return Config(
+        network=NETWORK,
+        preprocess=PreprocessConfig(spacing_mm=SPACING_MM),
+        predict=PredictConfig(threshold=THRESHOLD),
+    )
 
 
 def draw_heads(labelled: list[Head], scanned: list[Head], rng: torch.Generator) -> Iterator[Head]:
@@ -130,7 +156,12 @@ def resume_or_start(folder: Path, seed: int) -> Run:
     network = UNet3D(NETWORK).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     mean = UNet3D(NETWORK)
     mean.load_state_dict(network.state_dict())
-    run = Run(network, mean, torch.optim.Adam(network.parameters(), lr=LEARNING_RATE), torch.Generator().manual_seed(seed))
+    run = Run(
+        network,
+        mean,
+        torch.optim.Adam(network.parameters(), lr=LEARNING_RATE),
+        torch.Generator().manual_seed(seed),
+    )
     saved = folder / "state.pt"
     if saved.is_file():
         state = torch.load(saved, weights_only=True)
@@ -146,7 +177,11 @@ def save_state(run: Run, folder: Path) -> None:
     """Write aside, then rename."""
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / "state.unfinished"
-    parts = {"network": run.network.state_dict(), "mean": run.mean.state_dict(), "optimizer": run.optimizer.state_dict()}
+    parts = {
+        "network": run.network.state_dict(),
+        "mean": run.mean.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+    }
     torch.save({**parts, "rng": run.rng.get_state(), "step": run.step}, unfinished)
     unfinished.replace(folder / "state.pt")
 

@@ -4,8 +4,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from app import checkpoint
 from app.files import writing
+from app.method import checkpoint
 from training import scoring
 
 LIMITS = """## Intended use and limits
@@ -28,8 +28,8 @@ def write(weights: Path, validation: Sequence[str]) -> None:
         "| | |",
         "|---|---|",
         "| Task | probability that a voxel belongs to a lesion that the follow-up FLAIR shows and the baseline does not |",
-        f"| Network | `app.model.UNet3D`, {network.features} base features, {parameters:,} parameters; {len(folds)} of them, averaged |",
-        f"| Input | both scans through `app.preprocessing` at {first.config.preprocess.spacing_mm} mm, windows of {predict.window}^3 voxels |",
+        f"| Network | `app.method.model.UNet3D`, {network.features} base features, {parameters:,} parameters; {len(folds)} of them, averaged |",
+        f"| Input | both scans through `app.method.preprocessing` at {first.config.preprocess.spacing_mm} mm, windows of {predict.window}^3 voxels |",
         f"| Operating point | {scoring.in_words(predict)} (`app.config.PredictConfig`) |",
         f"| Data | {first.provenance['data']} |",
         f"| Card | written by `python -m training.validate --card`, {time.strftime('%Y-%m-%d', time.gmtime())} |",
@@ -45,7 +45,7 @@ def write(weights: Path, validation: Sequence[str]) -> None:
     lines += [
         "",
         "## Validation",
-        "Measures of the MSSEG-2 challenge (`app.metrics`), on the network's grid.",
+        "Measures of the MSSEG-2 challenge (`app.scoring.metrics`), on the network's grid.",
         "",
         "```",
         *validation,

@@ -15,7 +15,9 @@ GAIN = 0.5
 # Operating points among which validation finds the best: see app.config.PredictConfig. Thresholds above these cut holes into large lesions.
 OPERATING_POINTS = tuple(
     PredictConfig(threshold=threshold, certain=certain, minimum_volume_mm3=volume_mm3, gain=GAIN)
-    for threshold, certain, volume_mm3 in itertools.product((0.5, 0.6, 0.7, 0.8), (0.9, 0.95, 0.98, 0.99, 0.995), (3.0, 10.0, 20.0, 30.0, 40.0))
+    for threshold, certain, volume_mm3 in itertools.product(
+        (0.5, 0.6, 0.7, 0.8), (0.9, 0.95, 0.98, 0.99, 0.995), (3.0, 10.0, 20.0, 30.0, 40.0)
+    )
 )
 
 
@@ -35,7 +37,14 @@ class IqdaConfig:
 
 PAPER = IqdaConfig()
 V2 = IqdaConfig(
-    preset="v2", blur=0.3, sharpen=0.3, average_slices=0.3, sigma=(0.25, 1.0), sigma_per_axis=True, amount=(1.0, 5.0), counts=(1, 2, 3, 4, 5)
+    preset="v2",
+    blur=0.3,
+    sharpen=0.3,
+    average_slices=0.3,
+    sigma=(0.25, 1.0),
+    sigma_per_axis=True,
+    amount=(1.0, 5.0),
+    counts=(1, 2, 3, 4, 5),
 )
 PRESETS = {config.preset: config for config in (PAPER, V2)}
 
@@ -91,7 +100,9 @@ class DistractorConfig:
     flow: float = 0.35  # bright blobs in CSF
     vessel: float = 0.25  # thin bright lines near the surface and the base
     ventricle: float = 0.35  # bright lining of the ventricles
-    flare: float = 0.4  # faint soft blobs near the surface, where lesions are rare: what susceptibility and flow leave
+    flare: float = (
+        0.4  # faint soft blobs near the surface, where lesions are rare: what susceptibility and flow leave
+    )
 
 
 @dataclass(frozen=True)

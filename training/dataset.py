@@ -21,7 +21,7 @@ MOST_SAMPLES = 10_000_000  # of one seed
 class Batch:
     """Pairs of patches and their truth."""
 
-    scans: Tensor  # (B, 2, D, H, W) float32, as app.preprocessing.Pair.channels
+    scans: Tensor  # (B, 2, D, H, W) float32, as app.method.preprocessing.Pair.channels
     truth: Tensor  # (B, D, H, W) bool
     scored: Tensor  # (B, D, H, W) bool, what counts in the loss
 
@@ -43,7 +43,9 @@ class PairStream:
         self.heads = [read_source(path, device) for path in sorted(prepared.glob("heads/*.npz"))]
         self.scans = [read_source(path, device) for path in sorted(prepared.glob("scans/*.npz"))]
         if not self.heads or not self.scans:
-            raise FileNotFoundError(f"{prepared}: {len(self.heads)} heads and {len(self.scans)} scans; wanted what training/prepare.py writes")
+            raise FileNotFoundError(
+                f"{prepared}: {len(self.heads)} heads and {len(self.scans)} scans; wanted what training/prepare.py writes"
+            )
 
     def sample(self, number: int) -> Sample:
         rng = self.rng.manual_seed(sample_seed(self.seed, number))
@@ -64,11 +66,15 @@ class Patient:
 class PatientStream:
     """Cuts patches from the pairs of a folder that training/msseg2.py wrote."""
 
-    def __init__(self, prepared: Path, names: Sequence[str], config: ChallengeConfig, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, prepared: Path, names: Sequence[str], config: ChallengeConfig, seed: int, device: torch.device
+    ) -> None:
         self.config = config
         self.seed = seed
         self.rng = torch.Generator(device)
-        self.patients = [read_patient(prepared / "pairs" / f"{name}.npz", config.patch, device) for name in names]
+        self.patients = [
+            read_patient(prepared / "pairs" / f"{name}.npz", config.patch, device) for name in names
+        ]
         self.changed = [patient for patient in self.patients if patient.lesions]
 
     def sample(self, number: int) -> Sample:
@@ -83,7 +89,10 @@ class PatientStream:
         else:
             patient = self.patients[integer(rng, len(self.patients))]
             centre = _brain_voxel(patient.brain, rng)
-        starts = [min(max(at - config.patch // 2, 0), side - config.patch) for at, side in zip(centre, patient.brain.shape, strict=True)]
+        starts = [
+            min(max(at - config.patch // 2, 0), side - config.patch)
+            for at, side in zip(centre, patient.brain.shape, strict=True)
+        ]
         block = tuple(slice(start, start + config.patch) for start in starts)
         brain = patient.brain[block]
         scans = degrade_pair(list(patient.channels[:, *block].float()), config.iqda, config.preset, rng)
@@ -91,7 +100,13 @@ class PatientStream:
         return Sample(*turn([channels, patient.truth[block], brain], rng))
 
 
-def open_stream(prepared: Path, names: Sequence[str], patches: SynthesisConfig | ChallengeConfig, seed: int, device: torch.device) -> Stream:
+def open_stream(
+    prepared: Path,
+    names: Sequence[str],
+    patches: SynthesisConfig | ChallengeConfig,
+    seed: int,
+    device: torch.device,
+) -> Stream:
     """Made pairs, or those of the named patients."""
     if isinstance(patches, ChallengeConfig):
         return PatientStream(prepared, names, patches, seed, device)
@@ -109,7 +124,11 @@ def stack(samples: Sequence[Sample]) -> Batch:
 def read_patient(path: Path, patch: int, device: torch.device) -> Patient:
     """Read `pairs/*.npz` of training/msseg2.py; sides shorter than a patch are padded with 0."""
     with np.load(path) as arrays:
-        channels, brain, truth = arrays["channels"], arrays["brain"], arrays["truth_forward"] & arrays["brain"]
+        channels, brain, truth = (
+            arrays["channels"],
+            arrays["brain"],
+            arrays["truth_forward"] & arrays["brain"],
+        )
     padding = [(0, max(patch - side, 0)) for side in brain.shape]
     brain, truth = np.pad(brain, padding), np.pad(truth, padding)
     labels, count = ndimage.label(truth)

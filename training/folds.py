@@ -18,9 +18,15 @@ def draw(changed: Mapping[str, bool], count: int, seed: int) -> dict[str, int]:
     Raises InputError for fewer than two folds, or more than patients with new lesions: each needs one to be validated on.
     """
     if not 2 <= count <= sum(changed.values()):
-        raise InputError(f"{count} folds of {sum(changed.values())} patients with new lesions; wanted at least 2, and a patient for each")
+        raise InputError(
+            f"{count} folds of {sum(changed.values())} patients with new lesions; wanted at least 2, and a patient for each"
+        )
     rng = np.random.default_rng(seed)
-    order = [str(name) for group in (True, False) for name in rng.permutation(sorted(name for name in changed if changed[name] is group))]
+    order = [
+        str(name)
+        for group in (True, False)
+        for name in rng.permutation(sorted(name for name in changed if changed[name] is group))
+    ]
     return {name: position % count + 1 for position, name in enumerate(order)}
 
 
@@ -43,4 +49,6 @@ def split(prepared: Path, fold: int) -> tuple[list[str], list[str]]:
     folds = read(prepared)
     if fold not in folds.values():
         raise InputError(f"{prepared / FILE}: no fold {fold}; wanted one of 1 to {max(folds.values())}")
-    return sorted(name for name in folds if folds[name] != fold), sorted(name for name in folds if folds[name] == fold)
+    return sorted(name for name in folds if folds[name] != fold), sorted(
+        name for name in folds if folds[name] == fold
+    )

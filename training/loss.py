@@ -17,7 +17,9 @@ def dice_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
     probabilities = logits.float().softmax(dim=1) * scored[:, None]
     wanted = torch.stack([~truth & scored, truth & scored], dim=1).float()
     axes = (0, 2, 3, 4)
-    overlap, total = summed(torch.stack([(probabilities * wanted).sum(axes), probabilities.sum(axes) + wanted.sum(axes)]))
+    overlap, total = summed(
+        torch.stack([(probabilities * wanted).sum(axes), probabilities.sum(axes) + wanted.sum(axes)])
+    )
     loss: Tensor = 1 - ((2 * overlap + EPSILON) / (total + EPSILON)).mean()
     return loss
 

@@ -16,13 +16,14 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from app import image, pipeline
-from app.brain import BrainExtractor
-from app.cases import Case, find_cases
+from app import pipeline
+from app.arrays import Mask
 from app.config import Config
-from app.image import Mask
+from app.images import storage
+from app.method.brain import BrainExtractor
+from app.method.predictor import Predictor
+from app.patients.cases import Case, find_cases
 from app.pipeline import Networks, Preprocessing, Steps
-from app.predictor import Predictor
 from training import commands, folds
 from training.prepare import MARGIN_MM, WEIGHTS, Arrays, box_around, save_arrays
 
@@ -36,7 +37,10 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5, help="the paper does not say how many")
     parser.add_argument("--seed", type=int, default=1, help="of the folds")
     parser.add_argument(
-        "--preprocessing", choices=get_args(Preprocessing), default="native", help='as of "app segment"; "none": skull and bias field are gone'
+        "--preprocessing",
+        choices=get_args(Preprocessing),
+        default="native",
+        help='as of "app segment"; "none": skull and bias field are gone',
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -50,7 +54,9 @@ def prepare_challenge(data: Path, out: Path, count: int, seed: int, preprocessin
         raise problems[0]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # there is no lesion network yet, only its settings
-    networks = Networks(Predictor([], Config(), device), BrainExtractor.from_file(WEIGHTS / "brain.pt", device))
+    networks = Networks(
+        Predictor([], Config(), device), BrainExtractor.from_file(WEIGHTS / "brain.pt", device)
+    )
     changed = {}
     for case in cases:
         path = out / "pairs" / f"{case.name}.npz"
@@ -62,9 +68,9 @@ def prepare_challenge(data: Path, out: Path, count: int, seed: int, preprocessin
 
 def prepare_patient(case: Case, networks: Networks, preprocessing_by: Preprocessing) -> Arrays:
     """`channels`, `brain`, `truth_forward` (consensus), nothing to ignore, the four `experts`: on the network's grid, masks by nearest neighbour."""
-    baseline, followup = image.read(case.baseline), image.read(case.followup)
+    baseline, followup = storage.read(case.baseline), storage.read(case.followup)
     names = ["ground_truth", *(f"ground_truth_expert{expert}" for expert in EXPERTS)]
-    masks = [image.read_mask(case.followup.parent / f"{name}.nii.gz", followup) for name in names]
+    masks = [storage.read_mask(case.followup.parent / f"{name}.nii.gz", followup) for name in names]
     aligned, pair = pipeline.prepare(baseline, followup, networks, steps=Steps(preprocessing_by))
     box = box_around(pair.brain, MARGIN_MM)
 

@@ -4,7 +4,7 @@
 
 Reads DIR/open_ms_data/longitudinal, writes DIR/open_ms_pairs. The data set marks every change, growing and shrinking alike and drawn with other
 contrasts too; about half of what is marked shows nothing on FLAIR. So a marked voxel counts as rising if it rises, and as visible if its piece does
-so clearly and ends up bright. The rule is ours and favours subtraction. The brain is that of app.brain, since the data set's own mask of 03 cuts the
+so clearly and ends up bright. The rule is ours and favours subtraction. The brain is that of app.method.brain, since the data set's own mask of 03 cuts the
 frontal lobe.
 """
 
@@ -18,11 +18,12 @@ import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
-from app import image, preprocessing
-from app.brain import BrainExtractor
+from app.arrays import Array, Mask
 from app.config import PreprocessConfig
 from app.errors import InputError
-from app.image import Array, Mask
+from app.images import grids, storage
+from app.method import preprocessing
+from app.method.brain import BrainExtractor
 from training import commands
 from training.prepare import VALIDATION, WEIGHTS
 
@@ -35,32 +36,53 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Validation pairs with derived truth from the open longitudinal data.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with open_ms_data; open_ms_pairs is written there")
+    parser = argparse.ArgumentParser(
+        description="Validation pairs with derived truth from the open longitudinal data."
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with open_ms_data; open_ms_pairs is written there"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for patient in VALIDATION:
-        write_pair(arguments.data / "open_ms_data" / "longitudinal", patient, arguments.data / "open_ms_pairs" / patient)
+        write_pair(
+            arguments.data / "open_ms_data" / "longitudinal",
+            patient,
+            arguments.data / "open_ms_pairs" / patient,
+        )
 
 
 def write_pair(longitudinal: Path, patient: str, out: Path) -> None:
     """Both scans, the brain, and for both time orders the changes, those to be seen, and what to ignore. Raises InputError if a file is missing."""
     common = longitudinal / "coregistered" / patient
-    grid = image.read_mask(common / "brainmask.nii.gz")
-    marked = image.array(image.read_mask(common / "gt.nii.gz", grid)) > 0
-    scans = [to_common_space(longitudinal / "raw" / patient / f"study{time}_FLAIR.nii.gz", common, grid) for time in (1, 2)]
+    grid = storage.read_mask(common / "brainmask.nii.gz")
+    marked = grids.array(storage.read_mask(common / "gt.nii.gz", grid)) > 0
+    scans = [
+        to_common_space(longitudinal / "raw" / patient / f"study{time}_FLAIR.nii.gz", common, grid)
+        for time in (1, 2)
+    ]
     find_brain = BrainExtractor.from_file(WEIGHTS / "brain.pt", torch.device("cpu"))
-    brain = np.logical_or(*(image.array(find_brain(scan)) > 0 for scan in scans))
+    brain = np.logical_or(*(grids.array(find_brain(scan)) > 0 for scan in scans))
     z = [standardised(scan, brain) for scan in scans]
     for time, scan in enumerate(scans, start=1):
-        image.write(sitk.Cast(scan, sitk.sitkInt16), out / f"flair_time0{time}_on_middle_space.nii.gz")
-    image.write(image.like(brain, grid), out / "brain_mask.nii.gz")
-    voxel_mm3 = image.voxel_mm3(grid)
+        storage.write(sitk.Cast(scan, sitk.sitkInt16), out / f"flair_time0{time}_on_middle_space.nii.gz")
+    storage.write(grids.like(brain, grid), out / "brain_mask.nii.gz")
+    voxel_mm3 = grids.voxel_mm3(grid)
     for order, name, (before, after) in (("forward", "rising", z), ("backward", "falling", z[::-1])):
         changed, visible = risen(before, after, marked, voxel_mm3)
-        for file, mask in ((f"ground_truth_{name}", changed), (f"ground_truth_{name}_visible", visible), (f"ignore_{order}", marked & ~visible)):
-            image.write(image.like(mask, grid), out / f"{file}.nii.gz")
-        logger.info("%s %s: %d visible new lesions, %.2f ml", patient, order, ndimage.label(visible)[1], visible.sum() * voxel_mm3 / 1000)
+        for file, mask in (
+            (f"ground_truth_{name}", changed),
+            (f"ground_truth_{name}_visible", visible),
+            (f"ignore_{order}", marked & ~visible),
+        ):
+            storage.write(grids.like(mask, grid), out / f"{file}.nii.gz")
+        logger.info(
+            "%s %s: %d visible new lesions, %.2f ml",
+            patient,
+            order,
+            ndimage.label(visible)[1],
+            visible.sum() * voxel_mm3 / 1000,
+        )
 
 
 def to_common_space(path: Path, common: Path, grid: sitk.Image) -> sitk.Image:
@@ -68,13 +90,13 @@ def to_common_space(path: Path, common: Path, grid: sitk.Image) -> sitk.Image:
     transform = common / path.name.replace(".nii.gz", "_to_common_space.txt")
     if not transform.is_file():
         raise InputError(f"{transform}: no such file; wanted the open data of training/README.md")
-    moved = sitk.Resample(image.read(path), grid, sitk.ReadTransform(str(transform)), sitk.sitkBSpline, 0.0)
+    moved = sitk.Resample(storage.read(path), grid, sitk.ReadTransform(str(transform)), sitk.sitkBSpline, 0.0)
     return sitk.Cast(sitk.Cast(sitk.Maximum(moved, 0.0), sitk.sitkInt16), sitk.sitkFloat32)
 
 
 def standardised(scan: sitk.Image, brain: Mask) -> Array:
     """(z, y, x) without bias field, in spreads (1.4826 MAD) above the brain's median, smoothed."""
-    values = image.array(preprocessing.correct_bias(scan, PreprocessConfig().bias_fwhm))
+    values = grids.array(preprocessing.correct_bias(scan, PreprocessConfig().bias_fwhm))
     median = np.median(values[brain])
     spread = 1.4826 * np.median(np.abs(values[brain] - median))
     smooth: Array = ndimage.gaussian_filter((values - median) / spread, SMOOTHING_VOXELS)
@@ -88,9 +110,13 @@ def risen(before: Array, after: Array, marked: Mask, voxel_mm3: float) -> tuple[
     changed, visible = np.zeros(count + 1, bool), np.zeros(count + 1, bool)  # 0 is what does not rise
     if count:
         pieces = np.arange(1, count + 1)
-        volumes: npt.NDArray[np.float64] = ndimage.sum_labels(np.full(labels.shape, voxel_mm3), labels, pieces)
+        volumes: npt.NDArray[np.float64] = ndimage.sum_labels(
+            np.full(labels.shape, voxel_mm3), labels, pieces
+        )
         changed[1:] = volumes >= SMALLEST_MM3
-        clear = (ndimage.mean(rise, labels, pieces) > VISIBLE_RISE_Z) & (ndimage.mean(after, labels, pieces) > VISIBLE_LEVEL_Z)
+        clear = (ndimage.mean(rise, labels, pieces) > VISIBLE_RISE_Z) & (
+            ndimage.mean(after, labels, pieces) > VISIBLE_LEVEL_Z
+        )
         visible[1:] = changed[1:] & clear
     return changed[labels], visible[labels]
 

@@ -19,11 +19,12 @@ import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
-from app import image, preprocessing
-from app.brain import BrainExtractor
+from app.arrays import Array, Mask
 from app.config import PreprocessConfig
 from app.errors import InputError
-from app.image import Array, Mask
+from app.images import grids, storage
+from app.method import preprocessing
+from app.method.brain import BrainExtractor
 from training import commands
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,15 @@ TISSUES: dict[str, tuple[int, ...]] = {
     "plexus": (136, 137, 163, 164),
 }
 TISSUE = {name: number for number, name in enumerate(TISSUES)}
-LIKELY = {"white": 1.0, "cerebellar_white": 0.35, "stem": 0.2, "thalamus": 0.15, "ventral": 0.1, "grey": 0.05, "cerebellar_grey": 0.03}
+LIKELY = {
+    "white": 1.0,
+    "cerebellar_white": 0.35,
+    "stem": 0.2,
+    "thalamus": 0.15,
+    "ventral": 0.1,
+    "grey": 0.05,
+    "cerebellar_grey": 0.03,
+}
 
 Bytes = npt.NDArray[np.uint8]
 Depth = npt.NDArray[np.int8]
@@ -65,7 +74,12 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, help="folder with open_ms_data, open_ms_pairs, SynthSeg, MSLesionSimulator")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder with open_ms_data, open_ms_pairs, SynthSeg, MSLesionSimulator",
+    )
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -77,13 +91,23 @@ def prepare_open_data(data: Path, out: Path) -> None:
     for name, scan, brain, lesions in training_scans(data):
         save_arrays(out / "scans" / f"{name}.npz", functools.partial(prepare_scan, scan, brain, lesions))
     for name in VALIDATION:
-        save_arrays(out / "pairs" / f"{name}.npz", functools.partial(prepare_pair, data / "open_ms_pairs" / name, PreprocessConfig()))
-    save_arrays(out / "lesions.npz", lambda: pack_shapes(itertools.chain.from_iterable(shapes(mask) for mask in lesion_masks(data))))
+        save_arrays(
+            out / "pairs" / f"{name}.npz",
+            functools.partial(prepare_pair, data / "open_ms_pairs" / name, PreprocessConfig()),
+        )
+    save_arrays(
+        out / "lesions.npz",
+        lambda: pack_shapes(itertools.chain.from_iterable(shapes(mask) for mask in lesion_masks(data))),
+    )
     maps = sorted((data / "SynthSeg" / "training_label_maps").glob("*.nii.gz"))
     if not maps:
-        raise InputError(f"{data}: no SynthSeg/training_label_maps/*.nii.gz; wanted the open data of training/README.md")
+        raise InputError(
+            f"{data}: no SynthSeg/training_label_maps/*.nii.gz; wanted the open data of training/README.md"
+        )
     for path in maps:
-        save_arrays(out / "heads" / f"{path.name.removesuffix('.nii.gz')}.npz", functools.partial(_read_head, path))
+        save_arrays(
+            out / "heads" / f"{path.name.removesuffix('.nii.gz')}.npz", functools.partial(_read_head, path)
+        )
 
 
 def training_scans(data: Path) -> Iterator[tuple[str, sitk.Image, sitk.Image, sitk.Image]]:
@@ -93,22 +117,31 @@ def training_scans(data: Path) -> Iterator[tuple[str, sitk.Image, sitk.Image, si
         patient = raw.parent.name
         if patient in VALIDATION:
             continue
-        scan = image.read(raw)
+        scan = storage.read(raw)
         common = longitudinal / "coregistered" / patient
-        to_scan = sitk.ReadTransform(str(common / raw.name.replace(".nii.gz", "_to_common_space.txt"))).GetInverse()
-        masks = [image.read_mask(common / name) for name in ("brainmask.nii.gz", "gt.nii.gz")]
+        to_scan = sitk.ReadTransform(
+            str(common / raw.name.replace(".nii.gz", "_to_common_space.txt"))
+        ).GetInverse()
+        masks = [storage.read_mask(common / name) for name in ("brainmask.nii.gz", "gt.nii.gz")]
         brain, changes = [sitk.Resample(mask, scan, to_scan, sitk.sitkNearestNeighbor) for mask in masks]
         yield patient, scan, brain, changes
     for path in sorted((data / "open_ms_data" / "cross_sectional" / "MNI").glob("patient*/FLAIR*.nii.gz")):
-        scan = image.read(path)
-        gold = image.read_mask(next(path.parent.glob("GOLD_STANDARD*.nii.gz")), scan)
+        scan = storage.read(path)
+        gold = storage.read_mask(next(path.parent.glob("GOLD_STANDARD*.nii.gz")), scan)
         brain = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(scan > 0, [3, 3, 3]))
         # stripped before: some fluid is exactly 0 there, which would read as beyond the field of view
         yield f"cross_{path.parent.name}", sitk.Mask(sitk.Maximum(scan, 1.0), brain), brain, gold
     find_brain = BrainExtractor.from_file(WEIGHTS / "brain.pt", torch.device("cpu"))
-    for path in sorted((data / "py_synthsr").glob("FLAIR.nii.gz")):  # the one 3-D FLAIR; its lesions, if it has any, are not marked
-        scan = image.read(path)
-        yield "isotropic", scan, find_brain(scan), image.like(np.zeros_like(image.array(scan), dtype=bool), scan)
+    for path in sorted(
+        (data / "py_synthsr").glob("FLAIR.nii.gz")
+    ):  # the one 3-D FLAIR; its lesions, if it has any, are not marked
+        scan = storage.read(path)
+        yield (
+            "isotropic",
+            scan,
+            find_brain(scan),
+            grids.like(np.zeros_like(grids.array(scan), dtype=bool), scan),
+        )
 
 
 def lesion_masks(data: Path) -> Iterator[Mask]:
@@ -116,11 +149,11 @@ def lesion_masks(data: Path) -> Iterator[Mask]:
     simulated = sorted((data / "MSLesionSimulator" / "labels-database").glob("*/*.nii.gz"))
     gold = sorted((data / "open_ms_data" / "cross_sectional" / "MNI").glob("patient*/GOLD_STANDARD*.nii.gz"))
     for path in [*simulated[::EVERY_SIMULATED], *gold]:
-        yield sitk.GetArrayFromImage(image.read_mask(path)) > 0
+        yield sitk.GetArrayFromImage(storage.read_mask(path)) > 0
 
 
 def _read_head(path: Path) -> Arrays:
-    return prepare_head(image.read(path))
+    return prepare_head(storage.read(path))
 
 
 def shapes(mask: Mask) -> Iterator[Mask]:
@@ -147,7 +180,7 @@ def pack_shapes(components: Iterator[Mask]) -> Arrays:
 
 def prepare_head(label_map: sitk.Image) -> Arrays:
     """`tissues`, `depth` and `place` of a whole-head label map at 1 mm, cut to the brain."""
-    labels = image.array(sitk.DICOMOrient(label_map, "LPS")).astype(np.int32)
+    labels = grids.array(sitk.DICOMOrient(label_map, "LPS")).astype(np.int32)
     table = np.zeros(labels.max() + 1, dtype=np.uint8)
     for name, numbers in TISSUES.items():
         table[[number for number in numbers if number < len(table)]] = TISSUE[name]
@@ -157,18 +190,24 @@ def prepare_head(label_map: sitk.Image) -> Arrays:
     box = box_around(solid, MARGIN_MM)
     tissues, solid = tissues[box], solid[box]
     near = ndimage.distance_transform_edt(~solid) < 5
-    brain = ndimage.binary_fill_holes(solid | (ndimage.distance_transform_edt(near) > 4.5))  # a closing by a ball
+    brain = ndimage.binary_fill_holes(
+        solid | (ndimage.distance_transform_edt(near) > 4.5)
+    )  # a closing by a ball
     likely = np.array([LIKELY.get(name, 0.0) for name in TISSUES])
-    return {"tissues": tissues, "depth": depth_of(brain), "place": places(likely[tissues] * brain, tissues == TISSUE["ventricle"])}
+    return {
+        "tissues": tissues,
+        "depth": depth_of(brain),
+        "place": places(likely[tissues] * brain, tissues == TISSUE["ventricle"]),
+    }
 
 
 def prepare_scan(scan: sitk.Image, brain: sitk.Image, lesions: sitk.Image) -> Arrays:
     """`values` (as the network sees them), `depth`, `place` and `lesions` (0, or a lesion's number) of a real scan, cut to the brain."""
-    grid = image.canonical_grid(scan, 1.0)
-    scan_mm = image.resample(scan, grid)
+    grid = grids.canonical_grid(scan, 1.0)
+    scan_mm = grids.resample(scan, grid)
     brain_mm = sitk.Resample(brain, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
-    marked = image.array(image.resample(sitk.Cast(lesions, sitk.sitkFloat32), grid)) > 0.5
-    pair = preprocessing.prepare(scan_mm, scan_mm, image.array(brain_mm) > 0, PreprocessConfig())
+    marked = grids.array(grids.resample(sitk.Cast(lesions, sitk.sitkFloat32), grid)) > 0.5
+    pair = preprocessing.prepare(scan_mm, scan_mm, grids.array(brain_mm) > 0, PreprocessConfig())
     box = box_around(pair.brain, MARGIN_MM)
     values, inside = pair.channels()[0][box], pair.brain[box]
     depth = depth_of(ndimage.binary_fill_holes(inside))
@@ -180,19 +219,30 @@ def prepare_scan(scan: sitk.Image, brain: sitk.Image, lesions: sitk.Image) -> Ar
     numbers = np.where(bright[numbers], numbers % 255 + (numbers % 255 == 0), 0).astype(np.uint8)
     white = (np.abs(z + 0.3) < 1.3) & (depth > 2 * 5) & (numbers == 0)
     ventricle = ndimage.binary_opening((z < -2.2) & (depth > 2 * 20), iterations=1)
-    return {"values": values.astype(np.float16), "depth": depth, "place": places(white.astype(float), ventricle), "lesions": numbers}
+    return {
+        "values": values.astype(np.float16),
+        "depth": depth,
+        "place": places(white.astype(float), ventricle),
+        "lesions": numbers,
+    }
 
 
 def prepare_pair(folder: Path, config: PreprocessConfig) -> Arrays:
     """`channels`, `brain`, and truth and ignore zone of both time orders, on the network's grid (masks by nearest neighbour)."""
-    scans = [image.read(folder / f"flair_time0{time}_on_middle_space.nii.gz") for time in (1, 2)]
-    grid = image.canonical_grid(scans[1], config.spacing_mm)
-    brain = sitk.Resample(image.read_mask(folder / "brain_mask.nii.gz"), grid, sitk.Transform(), sitk.sitkNearestNeighbor)
-    pair = preprocessing.prepare(image.resample(scans[0], grid), image.resample(scans[1], grid), image.array(brain) > 0, config)
+    scans = [storage.read(folder / f"flair_time0{time}_on_middle_space.nii.gz") for time in (1, 2)]
+    grid = grids.canonical_grid(scans[1], config.spacing_mm)
+    brain = sitk.Resample(
+        storage.read_mask(folder / "brain_mask.nii.gz"), grid, sitk.Transform(), sitk.sitkNearestNeighbor
+    )
+    pair = preprocessing.prepare(
+        grids.resample(scans[0], grid), grids.resample(scans[1], grid), grids.array(brain) > 0, config
+    )
     box = box_around(pair.brain, MARGIN_MM)
 
     def mask(name: str) -> Mask:
-        on_grid = sitk.Resample(image.read_mask(folder / f"{name}.nii.gz"), grid, sitk.Transform(), sitk.sitkNearestNeighbor)
+        on_grid = sitk.Resample(
+            storage.read_mask(folder / f"{name}.nii.gz"), grid, sitk.Transform(), sitk.sitkNearestNeighbor
+        )
         return sitk.GetArrayFromImage(on_grid)[box] > 0  # type: ignore[no-any-return]
 
     return {
@@ -213,7 +263,9 @@ def depth_of(brain: Mask) -> Depth:
 
 def places(likely: npt.NDArray[np.float64], ventricle: Mask) -> Bytes:
     """Where lesions appear, 0 to 255: tissue likelihood, five times higher at the ventricles than far from them."""
-    far_mm: Array = ndimage.distance_transform_edt(~ventricle) if ventricle.any() else np.full(likely.shape, np.inf)
+    far_mm: Array = (
+        ndimage.distance_transform_edt(~ventricle) if ventricle.any() else np.full(likely.shape, np.inf)
+    )
     return np.round(255 * likely * (0.2 + 0.8 * np.exp(-far_mm / 8))).astype(np.uint8)
 
 

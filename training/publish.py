@@ -8,13 +8,15 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from app import checkpoint
 from app.errors import InputError
+from app.method import checkpoint
 from training import commands
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Copy checkpoints to a weights folder as fold1.pt, fold2.pt, ...")
+    parser = argparse.ArgumentParser(
+        description="Copy checkpoints to a weights folder as fold1.pt, fold2.pt, ..."
+    )
     parser.add_argument("checkpoints", type=Path, nargs="+")
     parser.add_argument("--weights", type=Path, required=True)
     arguments = parser.parse_args()
@@ -30,10 +32,14 @@ def publish(checkpoints: Sequence[Path], weights: Path) -> None:
     first = folds[0].config
     for number, (path, fold) in enumerate(zip(checkpoints, folds, strict=True), start=1):
         if (fold.config.preprocess, fold.config.predict.window) != (first.preprocess, first.predict.window):
-            raise InputError(f"{path}: trained on other windows or another grid than {checkpoints[0]}; wanted folds of one kind")
+            raise InputError(
+                f"{path}: trained on other windows or another grid than {checkpoints[0]}; wanted folds of one kind"
+            )
         config = dataclasses.replace(fold.config, predict=first.predict)
         checkpoint.save(weights / f"fold{number}.pt", fold.network, config, fold.provenance)
-    for path in set(weights.glob("fold*.pt")) - {weights / f"fold{number}.pt" for number in range(1, len(folds) + 1)}:
+    for path in set(weights.glob("fold*.pt")) - {
+        weights / f"fold{number}.pt" for number in range(1, len(folds) + 1)
+    }:
         checkpoint.remove(path)  # of an ensemble published before
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from app import metrics
 from app.config import PredictConfig
-from app.detection import lesion_mask, without_known
 from app.errors import InputError
-from app.metrics import CaseMetrics
+from app.method.detection import lesion_mask, without_known
+from app.scoring import metrics
+from app.scoring.metrics import CaseMetrics
 from training.config import OPERATING_POINTS
 
 Array = npt.NDArray[np.float32]
@@ -66,17 +66,25 @@ def found(probability: Array, channels: Array, point: PredictConfig) -> Mask:
 
 def score(probability: Array, case: Case, point: PredictConfig) -> CaseMetrics:
     """The official measures of one case at one operating point."""
-    return metrics.evaluate(found(probability, case.channels, point) & ~case.ignore, case.truth, SPACING_MM, distances=False)
+    return metrics.evaluate(
+        found(probability, case.channels, point) & ~case.ignore, case.truth, SPACING_MM, distances=False
+    )
 
 
 def table(
-    probabilities: Mapping[str, Array], cases: Sequence[Case], points: Sequence[PredictConfig] = OPERATING_POINTS
+    probabilities: Mapping[str, Array],
+    cases: Sequence[Case],
+    points: Sequence[PredictConfig] = OPERATING_POINTS,
 ) -> dict[PredictConfig, dict[str, CaseMetrics]]:
     """{operating point: {case: measures}}."""
-    return {point: {case.name: score(probabilities[case.name], case, point) for case in cases} for point in points}
+    return {
+        point: {case.name: score(probabilities[case.name], case, point) for case in cases} for point in points
+    }
 
 
-def best(results: Mapping[PredictConfig, Mapping[str, CaseMetrics]], cases: Sequence[Case]) -> list[PredictConfig]:
+def best(
+    results: Mapping[PredictConfig, Mapping[str, CaseMetrics]], cases: Sequence[Case]
+) -> list[PredictConfig]:
     """The operating points of `table`, best first; of equals the one that drops the fewest small lesions."""
     return sorted(results, key=lambda point: (-selection(results[point], cases), point.minimum_volume_mm3))
 

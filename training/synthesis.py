@@ -1,7 +1,7 @@
 """Pairs of patches with known new lesions, from label maps and from single real scans.
 
 Inside this file intensities are z: spreads (1.4826 MAD of the brain) above the brain's mode. The network sees `1 + z / 4` clipped to [0, 3], 0
-outside the brain (app.preprocessing). Arrays are (z, y, x) at 1 mm, axes running to superior, posterior and left.
+outside the brain (app.method.preprocessing). Arrays are (z, y, x) at 1 mm, axes running to superior, posterior and left.
 """
 
 import math
@@ -19,11 +19,23 @@ from training.config import AcquisitionConfig, DistractorConfig, LesionConfig, S
 
 # In the order of training/prepare.py, which is not imported here because it needs SimpleITK.
 TISSUES = (
-    *("outside", "csf", "ventricle", "white", "grey", "cerebellar_white", "cerebellar_grey", "thalamus", "caudate", "putamen", "pallidum"),
+    *(
+        "outside",
+        "csf",
+        "ventricle",
+        "white",
+        "grey",
+        "cerebellar_white",
+        "cerebellar_grey",
+        "thalamus",
+        "caudate",
+        "putamen",
+        "pallidum",
+    ),
     *("stem", "hippocampus", "ventral", "vessel", "hyperintensity", "plexus"),
 )
 FLUID = (1, 2)
-MODE_ABOVE_MEDIAN_Z = 0.2  # on the open scans, as app.preprocessing.histogram_mode measured
+MODE_ABOVE_MEDIAN_Z = 0.2  # on the open scans, as app.method.preprocessing.histogram_mode measured
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,9 @@ def read_shapes(path: Path, device: torch.device) -> Shapes:
         sides = [(int(z), int(y), int(x)) for z, y, x in arrays["sides"]]
         sizes = [math.ceil(math.prod(side) / 8) for side in sides]
         weights = torch.from_numpy(arrays["volumes_mm3"].astype(np.float32) ** 0.35).to(device)
-        return Shapes(torch.from_numpy(arrays["bits"]).to(device), np.cumsum([0, *sizes[:-1]]).tolist(), sides, weights)
+        return Shapes(
+            torch.from_numpy(arrays["bits"]).to(device), np.cumsum([0, *sizes[:-1]]).tolist(), sides, weights
+        )
 
 
 def make_sample(source: Source, shapes: Shapes, config: SynthesisConfig, rng: torch.Generator) -> Sample:
@@ -88,14 +102,21 @@ def make_sample(source: Source, shapes: Shapes, config: SynthesisConfig, rng: to
     baseline, followup, change = _add_lesions(window, shapes, config, changing, rng)
 
     scans = [_add_distractors(scan, window, config.distractors, rng) for scan in (baseline, followup)]
-    scans[0] = _misalign(scans[0], config.acquisition, rng)  # the baseline alone: the truth stays where the follow-up shows it
+    scans[0] = _misalign(
+        scans[0], config.acquisition, rng
+    )  # the baseline alone: the truth stays where the follow-up shows it
     tone = [_middle(scan, window.depth_mm) for scan in scans]
     scans = [_acquire(scan, config.acquisition, rng) for scan in scans]
     scans = degrade_pair(scans, config.iqda, config.preset, rng)
-    scans = [_rescale(scan, window.depth_mm, wanted, config.acquisition, rng) for scan, wanted in zip(scans, tone, strict=True)]
+    scans = [
+        _rescale(scan, window.depth_mm, wanted, config.acquisition, rng)
+        for scan, wanted in zip(scans, tone, strict=True)
+    ]
 
     inner = (slice(config.margin, config.margin + config.patch),) * 3
-    brain = (window.depth_mm > uniform(rng, -0.5, 1.5))[inner] & _common_field(config.patch, rng, window.depth_mm.device)
+    brain = (window.depth_mm > uniform(rng, -0.5, 1.5))[inner] & _common_field(
+        config.patch, rng, window.depth_mm.device
+    )
     channels = torch.stack([(1 + scan[inner] / 4).clamp(0, 3) for scan in scans]) * brain
     new = change > config.lesions.visible_z
     truth = new & _shown(scans[1] - scans[0], new, config.lesions)
@@ -111,7 +132,9 @@ def _look(source: Source, config: SynthesisConfig, rng: torch.Generator) -> _Win
     centre = _centre(source.depth, config.low, rng)
     limit = 15.0 if source.values is None else 12.0  # degrees
     coordinates = _coordinates(centre, side, limit, rng)
-    smooth = [source.depth, source.place] if source.values is None else [source.depth, source.place, source.values]
+    smooth = (
+        [source.depth, source.place] if source.values is None else [source.depth, source.place, source.values]
+    )
     depth, place, *rest = _sample(smooth, coordinates)
     if source.values is not None and source.lesions is not None:
         (values,) = rest
@@ -142,7 +165,11 @@ def _coordinates(centre: Sequence[int], side: int, limit_deg: float, rng: torch.
     if integer(rng, 2):
         matrix[:, 2] *= -1  # left and right
     line = torch.arange(side, device=device) - (side - 1) / 2
-    axes = [line[:, None, None, None] * matrix[:, 0], line[:, None, None] * matrix[:, 1], line[:, None] * matrix[:, 2]]
+    axes = [
+        line[:, None, None, None] * matrix[:, 0],
+        line[:, None, None] * matrix[:, 1],
+        line[:, None] * matrix[:, 2],
+    ]
     bend = _smooth_field(5, side, 1.5, rng, channels=3)
     return axes[0] + axes[1] + axes[2] + bend.movedim(0, -1) + torch.tensor(centre, device=device)
 
@@ -161,7 +188,9 @@ def _rotation(angles: Sequence[float], device: torch.device) -> Tensor:
 
 def _sample(volumes: Sequence[Tensor], coordinates: Tensor, mode: str = "bilinear") -> Tensor:
     """Volumes (z, y, x) at coordinates (D, H, W, 3) in voxels: (len(volumes), D, H, W) float32. Outside, the edge voxel continues."""
-    sparse = coordinates[::6, ::6, ::6].reshape(-1, 3)  # neighbours are a voxel or so apart: enough for a box with a margin of 8
+    sparse = coordinates[::6, ::6, ::6].reshape(
+        -1, 3
+    )  # neighbours are a voxel or so apart: enough for a box with a margin of 8
     lowest, highest = sparse.amin(0).tolist(), sparse.amax(0).tolist()
     box = []
     for low, high, size in zip(lowest, highest, volumes[0].shape, strict=True):
@@ -171,7 +200,9 @@ def _sample(volumes: Sequence[Tensor], coordinates: Tensor, mode: str = "bilinea
     corner = torch.tensor([side.start for side in box], device=coordinates.device)
     extent = torch.tensor([side.stop - side.start - 1 for side in box], device=coordinates.device)
     grid = ((coordinates - corner) * (2 / extent) - 1).flip(-1)  # grid_sample counts (x, y, z) from -1 to 1
-    return functional.grid_sample(block[None], grid[None], mode=mode, padding_mode="border", align_corners=True)[0]
+    return functional.grid_sample(
+        block[None], grid[None], mode=mode, padding_mode="border", align_corners=True
+    )[0]
 
 
 def _smooth_field(knots: int, side: int, deviation: float, rng: torch.Generator, channels: int = 1) -> Tensor:
@@ -203,7 +234,9 @@ def _render(tissues: Tensor, source: Source, rng: torch.Generator) -> tuple[Tens
         brain = table[chosen] + scatter
         median = brain.median()
         spread = (1.4826 * (brain - median).abs().median()).clamp_min(3.0)
-        scans.append((blur(table[tissues], uniform(rng, 0.4, 0.7)) + texture - median) / spread - MODE_ABOVE_MEDIAN_Z)
+        scans.append(
+            (blur(table[tissues], uniform(rng, 0.4, 0.7)) + texture - median) / spread - MODE_ABOVE_MEDIAN_Z
+        )
     return scans[0], scans[1]
 
 
@@ -213,7 +246,12 @@ def _contrasts(rng: torch.Generator) -> list[Tensor]:
     first = _contrast(usual, rng)
     second = _contrast(usual, rng) if uniform(rng, 0, 1) < 0.5 else first
     share = uniform(rng, 0.3, 1.0)  # how far the second scanner is from the first
-    return [first, (1 - share) * first + share * second + 2.0 * torch.randn(len(TISSUES), generator=rng, device=rng.device)]
+    return [
+        first,
+        (1 - share) * first
+        + share * second
+        + 2.0 * torch.randn(len(TISSUES), generator=rng, device=rng.device),
+    ]
 
 
 def _contrast(usual: bool, rng: torch.Generator) -> Tensor:
@@ -240,7 +278,9 @@ def _contrast(usual: bool, rng: torch.Generator) -> Tensor:
         "plexus": uniform(rng, -50, 20),
     }
     fluid = ("outside", "csf", "ventricle")
-    values = [tissue[name] if name in fluid else 100 + tissue[name] + normal(rng, deviation) for name in TISSUES]
+    values = [
+        tissue[name] if name in fluid else 100 + tissue[name] + normal(rng, deviation) for name in TISSUES
+    ]
     return torch.tensor(values, device=rng.device)
 
 
@@ -260,11 +300,15 @@ def _other_contrast(z: Tensor, rng: torch.Generator) -> Tensor:
 # Lesions -------------------------------------------------------------------------------------------------------------------------------------------
 
 
-def _add_lesions(window: _Window, shapes: Shapes, config: SynthesisConfig, changing: bool, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def _add_lesions(
+    window: _Window, shapes: Shapes, config: SynthesisConfig, changing: bool, rng: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
     """Baseline and follow-up with lesions, z, and the clean change from one to the other where it counts as new."""
     lesions = config.lesions
     side = config.patch + 2 * config.margin
-    excess = torch.zeros(3, side, side, side, device=rng.device)  # at baseline, at follow-up, and at follow-up what counts as there before
+    excess = torch.zeros(
+        3, side, side, side, device=rng.device
+    )  # at baseline, at follow-up, and at follow-up what counts as there before
     counts = {"old": _count(lesions.old, rng)}
     if changing:
         counts |= {"new": _count(lesions.new, rng)} | {
@@ -322,19 +366,30 @@ def _spots(place: Tensor, count: int, margin: int, rng: torch.Generator) -> list
     return [[margin + 2 * int(i) + integer(rng, 2) for i in index] for index in indices]
 
 
-def _paint(excess: Tensor, spot: list[int], kind: str, shapes: Shapes, lesions: LesionConfig, rng: torch.Generator) -> None:
+def _paint(
+    excess: Tensor, spot: list[int], kind: str, shapes: Shapes, lesions: LesionConfig, rng: torch.Generator
+) -> None:
     """Add one lesion to `excess` (baseline, follow-up, known before)."""
     mask = draw_shape(shapes, rng)
-    contrast = min(max(lesions.contrast_median * math.exp(normal(rng, 0.4)), lesions.contrast[0]), lesions.contrast[1])
+    contrast = min(
+        max(lesions.contrast_median * math.exp(normal(rng, 0.4)), lesions.contrast[0]), lesions.contrast[1]
+    )
     edge = uniform(rng, *lesions.edge_mm)
     size = uniform(rng, 0.8, 1.25)
     if kind in ("enlarging", "shrinking"):
         growth = 1 + uniform(rng, 3, 6) / max(size * max(mask.shape), 6)  # by 1.5 to 3 mm on each side
         small, large = resized(mask, size, edge), resized(mask, size * growth, edge)
-        stages = {"enlarging": (small, large, small if lesions.enlarging_is_target else large), "shrinking": (large, small, large)}[kind]
+        stages = {
+            "enlarging": (small, large, small if lesions.enlarging_is_target else large),
+            "shrinking": (large, small, large),
+        }[kind]
     else:
         lesion, none = resized(mask, size, edge), mask.new_zeros(1, 1, 1)
-        stages = {"old": (lesion, lesion, lesion), "new": (none, lesion, none), "resolving": (lesion, none, lesion)}[kind]
+        stages = {
+            "old": (lesion, lesion, lesion),
+            "new": (none, lesion, none),
+            "resolving": (lesion, none, lesion),
+        }[kind]
     for target, stage in zip(excess, stages, strict=True):
         put(target, contrast * stage, spot)
 
@@ -357,7 +412,9 @@ def resized(mask: Tensor, size: float, edge_mm: float) -> Tensor:
         side = mask.shape[axis]
         wanted = max(1, round(side * size)) + 6
         positions = (torch.arange(wanted, device=mask.device) - (wanted - 1) / 2) / size + (side - 1) / 2
-        inside = (1 - (positions[:, None] - torch.arange(side, device=mask.device)).abs()).clamp_min(0)  # linear, 0 outside
+        inside = (1 - (positions[:, None] - torch.arange(side, device=mask.device)).abs()).clamp_min(
+            0
+        )  # linear, 0 outside
         mask = along(mask, inside, axis)
     return blur(mask, edge_mm)
 
@@ -373,7 +430,9 @@ def put(target: Tensor, lesion: Tensor, spot: list[int]) -> None:
         target[tuple(into)] = torch.maximum(target[tuple(into)], lesion[tuple(outof)])
 
 
-def _erase(window: _Window, lesions: LesionConfig, changing: bool, rng: torch.Generator) -> tuple[list[Tensor], Tensor]:
+def _erase(
+    window: _Window, lesions: LesionConfig, changing: bool, rng: torch.Generator
+) -> tuple[list[Tensor], Tensor]:
     """Inpaint some of a real scan's own lesions: what to add to (baseline, follow-up), and the change that this makes from one to the other."""
     if window.lesions is None:
         raise ValueError("only a real scan has lesions to erase")
@@ -433,9 +492,13 @@ def _add_distractors(z: Tensor, window: _Window, config: DistractorConfig, rng: 
         for _ in range(1 + integer(rng, 3)):
             z = z + normal(rng, config.regional_z) * region()
     if happens(config.gyral):
-        z = z + uniform(rng, 0.4, 2.0) * region() * torch.sigmoid(4 * (original - 0.6)) * (window.depth_mm < 12)
+        z = z + uniform(rng, 0.4, 2.0) * region() * torch.sigmoid(4 * (original - 0.6)) * (
+            window.depth_mm < 12
+        )
     if happens(config.rim):
-        z = z + uniform(rng, 0.5, 3.0) * region() * torch.exp(-((window.depth_mm / uniform(rng, 1.5, 3.5)) ** 2))
+        z = z + uniform(rng, 0.5, 3.0) * region() * torch.exp(
+            -((window.depth_mm / uniform(rng, 1.5, 3.5)) ** 2)
+        )
     if happens(config.edge):
         surface = torch.exp(-((window.depth_mm / uniform(rng, 2, 5)) ** 2))
         for _ in range(1 + integer(rng, 4)):
@@ -444,7 +507,9 @@ def _add_distractors(z: Tensor, window: _Window, config: DistractorConfig, rng: 
         near = blur((original < -2.2).float() * (window.depth_mm > 15), 1.5)
         z = z + uniform(rng, 0.4, 2.5) * region() * 4 * near * (1 - near)
     if happens(config.flow):
-        fluid = torch.sigmoid(3 * (uniform(rng, -1.8, -0.8) - original))  # pure, or mixed with tissue in a voxel
+        fluid = torch.sigmoid(
+            3 * (uniform(rng, -1.8, -0.8) - original)
+        )  # pure, or mixed with tissue in a voxel
         for _ in range(1 + integer(rng, 3)):
             z = z + uniform(rng, 1.5, 6.0) * _ball(side, uniform(rng, 2, 7), rng, fluid) * fluid
     if happens(config.flare):
@@ -497,7 +562,11 @@ def _misalign(z: Tensor, config: AcquisitionConfig, rng: torch.Generator) -> Ten
     matrix = _rotation([math.radians(normal(rng, config.rotation_deg)) for _ in range(3)], z.device)
     shift = torch.tensor([normal(rng, config.shift_mm) for _ in range(3)], device=z.device)
     line = torch.arange(side, device=z.device) - (side - 1) / 2
-    rigid = line[:, None, None, None] * matrix[:, 0] + line[:, None, None] * matrix[:, 1] + line[:, None] * matrix[:, 2]
+    rigid = (
+        line[:, None, None, None] * matrix[:, 0]
+        + line[:, None, None] * matrix[:, 1]
+        + line[:, None] * matrix[:, 2]
+    )
     bend = _smooth_field(6, side, uniform(rng, *config.elastic_mm), rng, channels=3)
     return _sample([z], rigid + bend.movedim(0, -1) + shift + (side - 1) / 2)[0]
 
@@ -507,11 +576,15 @@ def _acquire(z: Tensor, config: AcquisitionConfig, rng: torch.Generator) -> Tens
     side = z.shape[0]
     intensity = (1 + 0.1 * z).clamp_min(0.02)  # a brain's spread is about a tenth of its mode
     exponent = math.exp(uniform(rng, -config.log_gamma, config.log_gamma))
-    intensity = intensity**exponent * torch.exp(_smooth_field(3, side, config.bias, rng)[0] * uniform(rng, 0, 1.2))
+    intensity = intensity**exponent * torch.exp(
+        _smooth_field(3, side, config.bias, rng)[0] * uniform(rng, 0, 1.2)
+    )
     z = (intensity - 1) / (0.1 * exponent)
 
     z = blur(z, [uniform(rng, 0, config.blur_mm) for _ in range(3)])
-    noise = torch.randn(z.shape, generator=rng, device=z.device) * math.exp(uniform(rng, *map(math.log, config.noise_z)))
+    noise = torch.randn(z.shape, generator=rng, device=z.device) * math.exp(
+        uniform(rng, *map(math.log, config.noise_z))
+    )
     noise = blur(noise, [0.0, 0.5, 0.5]) * 1.8 if integer(rng, 2) else noise  # interpolated in plane
     if uniform(rng, 0, 1) < config.thick:
         axis = -3 if uniform(rng, 0, 1) < 0.9 else -1 - integer(rng, 2)
@@ -532,7 +605,13 @@ def _middle(z: Tensor, depth_mm: Tensor) -> tuple[Tensor, Tensor]:
     return median, (inside - median).abs().median()
 
 
-def _rescale(z: Tensor, depth_mm: Tensor, wanted: tuple[Tensor, Tensor], config: AcquisitionConfig, rng: torch.Generator) -> Tensor:
+def _rescale(
+    z: Tensor,
+    depth_mm: Tensor,
+    wanted: tuple[Tensor, Tensor],
+    config: AcquisitionConfig,
+    rng: torch.Generator,
+) -> Tensor:
     """Undo what the acquisition did to middle and spread, as the preprocessing of a whole brain does, but for a jitter.
 
     Within limits, since a patch of white matter alone has little spread but noise.
@@ -549,7 +628,10 @@ def _slices(side: int, thickness_mm: float, rng: torch.Generator) -> tuple[Tenso
     centres = (torch.arange(count, device=device) - uniform(rng, 0, 1)) * thickness_mm
     half = thickness_mm * uniform(rng, 0.8, 1.0) / 2
     voxel = torch.arange(side, device=device)
-    overlap = (torch.minimum(voxel + 0.5, centres[:, None] + half) - torch.maximum(voxel - 0.5, centres[:, None] - half)).clamp_min(0)
+    overlap = (
+        torch.minimum(voxel + 0.5, centres[:, None] + half)
+        - torch.maximum(voxel - 0.5, centres[:, None] - half)
+    ).clamp_min(0)
     empty = overlap.sum(1, keepdim=True) < 0.1
     nearest = functional.one_hot(centres.round().long().clamp(0, side - 1), side)
     overlap = torch.where(empty, nearest, overlap)

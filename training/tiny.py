@@ -7,7 +7,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from scipy import ndimage
 
-from app import image
+from app.images import storage
 
 SIDE = 56  # voxels of 1 mm; preprocessing wants 50 ml of brain
 CENTRE = np.full(3, (SIDE - 1) / 2)
@@ -16,10 +16,16 @@ CENTRE = np.full(3, (SIDE - 1) / 2)
 def write_open_data(folder: Path, rng: np.random.Generator) -> None:
     """Two label maps, three lesion masks, one real-looking training scan, and the pairs 01 and 03."""
     for number in (1, 2):
-        _write(folder / "SynthSeg" / "training_label_maps" / f"training_seg_{number:02d}.nii.gz", _labels(22 + number).astype(np.float32))
+        _write(
+            folder / "SynthSeg" / "training_label_maps" / f"training_seg_{number:02d}.nii.gz",
+            _labels(22 + number).astype(np.float32),
+        )
     for number in range(3):
         mask = _ball(CENTRE + rng.uniform(-10, 10, 3), 2.0 + number)
-        _write(folder / "MSLesionSimulator" / "labels-database" / "50-100" / f"{number}.nii.gz", mask.astype(np.uint8))
+        _write(
+            folder / "MSLesionSimulator" / "labels-database" / "50-100" / f"{number}.nii.gz",
+            mask.astype(np.uint8),
+        )
     lesion = _ball(CENTRE + np.array([6, 6, -8]), 3)
     cross = folder / "open_ms_data" / "cross_sectional" / "MNI" / "patient07"
     _write(cross / "FLAIR_tiny.nii.gz", _flair(lesion, rng) * (_labels(23) > 0))
@@ -54,7 +60,9 @@ def write_challenge(folder: Path, rng: np.random.Generator) -> None:
 def _labels(radius: float) -> npt.NDArray[np.int_]:
     """Nested balls with FreeSurfer's numbers: ventricle 4, white matter 2, cortex 3, fluid 24."""
     distance = _distance(CENTRE)
-    return np.select([distance < 4, distance < radius - 5, distance < radius, distance < radius + 2], [4, 2, 3, 24], 0)
+    return np.select(
+        [distance < 4, distance < radius - 5, distance < radius, distance < radius + 2], [4, 2, 3, 24], 0
+    )
 
 
 def _flair(lesion: npt.NDArray[np.bool_], rng: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -75,10 +83,12 @@ def _distance(centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _write(path: Path, values: npt.NDArray[np.generic]) -> None:
-    image.write(sitk.GetImageFromArray(values), path)
+    storage.write(sitk.GetImageFromArray(values), path)
 
 
 if __name__ == "__main__":
     import sys
 
-    {"open": write_open_data, "msseg2": write_challenge}[sys.argv[1]](Path(sys.argv[2]), np.random.default_rng(0))
+    {"open": write_open_data, "msseg2": write_challenge}[sys.argv[1]](
+        Path(sys.argv[2]), np.random.default_rng(0)
+    )

@@ -27,11 +27,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from app import checkpoint
 from app.config import Config, NetworkConfig, PredictConfig
 from app.errors import InputError
-from app.model import UNet3D
-from app.predictor import sliding_window
+from app.method import checkpoint
+from app.method.model import UNet3D
+from app.method.predictor import sliding_window
 from training import commands, folds, processes, scoring
 from training.config import PAPER_RECIPE, ChallengeConfig, TrainConfig
 from training.dataset import open_stream, sample_seed, stack
@@ -46,9 +46,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description="Train the lesion network on prepared arrays. What is left out is as the recipe has it (training/config.py)."
     )
-    parser.add_argument("--prepared", type=Path, required=True, help="folder written by training.prepare or training.msseg2")
+    parser.add_argument(
+        "--prepared", type=Path, required=True, help="folder written by training.prepare or training.msseg2"
+    )
     parser.add_argument("--run", type=Path, required=True, help="folder for state, log and best weights")
-    parser.add_argument("--fold", type=int, help="the paper's recipe, on the challenge's patients but for those of this fold, who validate")
+    parser.add_argument(
+        "--fold",
+        type=int,
+        help="the paper's recipe, on the challenge's patients but for those of this fold, who validate",
+    )
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--batch", type=int, help="patches a step, of all processes together")
@@ -57,18 +63,29 @@ def main() -> None:
     parser.add_argument("--patch", type=int, help="voxels a side, of training and of the predictor's windows")
     parser.add_argument("--validate-steps", type=int)
     parser.add_argument("--iqda", choices=("none", "shared", "each"))
-    parser.add_argument("--head", type=float, help="share of patches from label maps, 0 to 1; the rest are of real scans")
+    parser.add_argument(
+        "--head", type=float, help="share of patches from label maps, 0 to 1; the rest are of real scans"
+    )
     parser.add_argument("--loss", choices=tuple(LOSSES))
     parser.add_argument("--precision", choices=("bfloat16", "float32"))
-    parser.add_argument("--minutes", type=float, default=math.inf, help="wall-clock after which the run stops, to go on when called again")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=math.inf,
+        help="wall-clock after which the run stops, to go on when called again",
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu"
+    )
     arguments = parser.parse_args()
 
     def given(*names: str) -> dict[str, Any]:
         return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
     if arguments.head is not None and (arguments.fold is not None or not 0 <= arguments.head <= 1):
-        parser.error("--head: wanted a share between 0 and 1, without --fold, whose patches are the challenge's")
+        parser.error(
+            "--head: wanted a share between 0 and 1, without --fold, whose patches are the challenge's"
+        )
     recipe = TrainConfig() if arguments.fold is None else PAPER_RECIPE
     patches = dataclasses.replace(recipe.patches, **given("patch", "iqda", "head"))
     settings = given("steps", "seed", "batch", "features", "dropout", "loss", "precision", "validate_steps")
@@ -99,7 +116,7 @@ def train(
 ) -> None:
     """Run, or go on with, one training, until its last step, `stop_at`, or `minutes` have passed.
 
-    `run/best.pt` and `run/last.pt` are checkpoints for app.predictor. Raises InputError if the batch cannot be shared among the processes.
+    `run/best.pt` and `run/last.pt` are checkpoints for app.method.predictor. Raises InputError if the batch cannot be shared among the processes.
     """
     began = time.monotonic()
     share, rest = divmod(config.batch, processes.count())
@@ -113,7 +130,9 @@ def train(
     network = UNet3D(NetworkConfig(features=config.features, dropout=config.dropout))
     network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval().requires_grad_(False)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, betas=(0.9, 0.999), weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, betas=(0.9, 0.999), weight_decay=config.weight_decay
+    )
     training, held_out = folds.split(prepared, fold) if fold is not None else ([], [])
     stream = open_stream(prepared, training, config.patches, config.seed, device)
     cases = scoring.read_cases(prepared / "pairs", held_out or None) if first_process else []
@@ -178,9 +197,14 @@ def train(
                 progress.waited = 0 if found > progress.best else progress.waited + 1
                 progress.best = max(progress.best, found)
                 validating += time.monotonic() - validated_from
-            stopped = processes.first_says(stopped or progress.waited >= config.patience, device)  # the others wait here
+            stopped = processes.first_says(
+                stopped or progress.waited >= config.patience, device
+            )  # the others wait here
         if first_process and (
-            stopped or done == end or done % config.validate_steps == 0 or time.monotonic() - saved_at > 60 * config.checkpoint_minutes
+            stopped
+            or done == end
+            or done % config.validate_steps == 0
+            or time.monotonic() - saved_at > 60 * config.checkpoint_minutes
         ):
             _save(state, network, average, optimiser, progress)
             saved_at = time.monotonic()
@@ -195,7 +219,11 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     """Linear warm-up, then a cosine down to `final_rate` of the peak at the last step."""
     warm = min(1.0, (step + 1) / config.warmup_steps)
     progress = step / max(config.steps - 1, 1)
-    return config.learning_rate * warm * (config.final_rate + (1 - config.final_rate) * (1 + math.cos(math.pi * progress)) / 2)
+    return (
+        config.learning_rate
+        * warm
+        * (config.final_rate + (1 - config.final_rate) * (1 + math.cos(math.pi * progress)) / 2)
+    )
 
 
 @torch.no_grad()
@@ -205,8 +233,10 @@ def follow(average: UNet3D, network: UNet3D, keep: float) -> None:
         slow.lerp_(fast, 1 - keep)
 
 
-def probability_of(network: UNet3D, case: Case, config: TrainConfig, device: torch.device) -> npt.NDArray[np.float32]:
-    """New-lesion probability (z, y, x) of one case, in windows as app.predictor.Predictor blends them."""
+def probability_of(
+    network: UNet3D, case: Case, config: TrainConfig, device: torch.device
+) -> npt.NDArray[np.float32]:
+    """New-lesion probability (z, y, x) of one case, in windows as app.method.predictor.Predictor blends them."""
 
     def softmax(windows: Tensor) -> Tensor:
         with _autocast(device, config):
@@ -221,7 +251,15 @@ def probability_of(network: UNet3D, case: Case, config: TrainConfig, device: tor
     return probability
 
 
-def _validate(network: UNet3D, cases: list[Case], config: TrainConfig, run: Path, step: int, best: float, device: torch.device) -> float:
+def _validate(
+    network: UNet3D,
+    cases: list[Case],
+    config: TrainConfig,
+    run: Path,
+    step: int,
+    best: float,
+    device: torch.device,
+) -> float:
     """Score the averaged weights on the real pairs, log the best operating point, keep the weights if it is the best so far; the selection score."""
     before = time.monotonic()
     probabilities = {case.name: probability_of(network, case, config, device) for case in cases}
@@ -240,7 +278,9 @@ def _validate(network: UNet3D, cases: list[Case], config: TrainConfig, run: Path
     }
     for case in cases:
         m = results[chosen][case.name]
-        row[case.name] = f"F1 {m.f1:.2f} Dice {m.dice:.2f} sens {m.sensl:.2f} ppv {m.ppvl:.2f} false {m.false_lesions}"
+        row[case.name] = (
+            f"F1 {m.f1:.2f} Dice {m.dice:.2f} sens {m.sensl:.2f} ppv {m.ppvl:.2f} false {m.false_lesions}"
+        )
     row["seconds"] = round(time.monotonic() - before, 1)
     _log(run / "validation.csv", row)
     predict = scoring.with_point(PredictConfig(window=config.patches.patch), chosen)
@@ -252,7 +292,9 @@ def _validate(network: UNet3D, cases: list[Case], config: TrainConfig, run: Path
     return found
 
 
-def _save(state: Path, network: UNet3D, average: UNet3D, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+def _save(
+    state: Path, network: UNet3D, average: UNet3D, optimiser: torch.optim.Optimizer, progress: Progress
+) -> None:
     """Write aside, then rename: a run that is ended meanwhile keeps its last state."""
     content = {
         "network": network.state_dict(),
@@ -266,7 +308,9 @@ def _save(state: Path, network: UNet3D, average: UNet3D, optimiser: torch.optim.
 
 
 def _provenance(config: TrainConfig, step: int, found: float) -> dict[str, str]:
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     challenge = isinstance(config.patches, ChallengeConfig)
     return {
         "command": " ".join(["python", "-m", "training.train", *sys.argv[1:]]),

@@ -19,11 +19,12 @@ import numpy.typing as npt
 import torch
 from scipy import ndimage
 
-from app import checkpoint, metrics
 from app.config import PredictConfig
 from app.errors import InputError
-from app.metrics import CaseMetrics
-from app.predictor import Predictor
+from app.method import checkpoint
+from app.method.predictor import Predictor
+from app.scoring import metrics
+from app.scoring.metrics import CaseMetrics
 from training import card, commands, folds, scoring
 from training.augmentation import average_slices, blur, sharpen
 from training.scoring import Case
@@ -35,19 +36,31 @@ MOVE_DEG, MOVE_MM = 0.5, (0.4, -0.3, 0.3)  # leftover misalignment of the copies
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Validate the networks of a folder on whole scans.")
-    parser.add_argument("--prepared", type=Path, required=True, help="folder written by training.prepare or training.msseg2")
-    parser.add_argument("--weights", type=Path, required=True, help="folder with fold*.pt")
-    parser.add_argument("--choose", action="store_true", help="store the operating point that is best on the validation pairs")
     parser.add_argument(
-        "--negatives", action="store_true", help="also pairs without change: a scan twice, and against degraded, slightly moved copies"
+        "--prepared", type=Path, required=True, help="folder written by training.prepare or training.msseg2"
+    )
+    parser.add_argument("--weights", type=Path, required=True, help="folder with fold*.pt")
+    parser.add_argument(
+        "--choose", action="store_true", help="store the operating point that is best on the validation pairs"
+    )
+    parser.add_argument(
+        "--negatives",
+        action="store_true",
+        help="also pairs without change: a scan twice, and against degraded, slightly moved copies",
     )
     parser.add_argument("--card", action="store_true", help="write MODEL_CARD.md beside the weights")
     arguments = parser.parse_args()
 
     cases = scoring.read_cases(arguments.prepared / "pairs")
     everyone = Predictor.from_folder(arguments.weights, device())
-    predictors = out_of_fold(arguments.prepared, arguments.weights) if (arguments.prepared / folds.FILE).is_file() else {}
-    probabilities = {case.name: predictors.get(case.patient, everyone)(case.channels, case.brain) for case in cases}
+    predictors = (
+        out_of_fold(arguments.prepared, arguments.weights)
+        if (arguments.prepared / folds.FILE).is_file()
+        else {}
+    )
+    probabilities = {
+        case.name: predictors.get(case.patient, everyone)(case.channels, case.brain) for case in cases
+    }
     point = everyone.config.predict
     if arguments.choose:
         results = scoring.table(probabilities, cases)
@@ -57,7 +70,9 @@ def main() -> None:
         for path in sorted(arguments.weights.glob("fold*.pt")):
             set_operating_point(path, point)
     lines = [scoring.in_words(point)]
-    table = case_lines({case.name: scoring.score(probabilities[case.name], case, point) for case in cases}, cases)
+    table = case_lines(
+        {case.name: scoring.score(probabilities[case.name], case, point) for case in cases}, cases
+    )
     print("\n".join([*lines, *table]))
     lines += table[-1:] if predictors else table  # the challenge's patients stay out of the card
     experts = expert_lines(arguments.prepared / "pairs")
@@ -65,10 +80,15 @@ def main() -> None:
     lines += experts
     if arguments.negatives:
         unchanging = [case for case in cases if not case.has_new]
-        found = {case.name: scoring.without_change(probabilities[case.name] * ~case.ignore, case.channels, point) for case in unchanging}
+        found = {
+            case.name: scoring.without_change(probabilities[case.name] * ~case.ignore, case.channels, point)
+            for case in unchanging
+        }
         for path in sorted(arguments.prepared.glob("scans/*.npz")):
             for case in unchanged(path):
-                found[case.name] = scoring.without_change(everyone(case.channels, case.brain), case.channels, point)
+                found[case.name] = scoring.without_change(
+                    everyone(case.channels, case.brain), case.channels, point
+                )
         negatives = negative_lines(found)
         print("\n".join(negatives), flush=True)
         lines += negatives
@@ -89,7 +109,9 @@ def out_of_fold(prepared: Path, weights: Path) -> dict[str, Predictor]:
             f"{weights}: not one fold<n>.pt for each of the {len(paths)} folds of {prepared / folds.FILE}; wanted weights of this training"
         )
     networks = {fold: checkpoint.load(path) for fold, path in paths.items()}
-    predictors = {fold: Predictor([loaded.network], loaded.config, device()) for fold, loaded in networks.items()}
+    predictors = {
+        fold: Predictor([loaded.network], loaded.config, device()) for fold, loaded in networks.items()
+    }
     return {patient: predictors[fold] for patient, fold in of_patient.items()}
 
 
@@ -105,7 +127,10 @@ def unchanged(path: Path) -> list[Case]:
     with np.load(path) as arrays:
         scan, brain = arrays["values"].astype(np.float32), arrays["depth"] > 0
     moved = torch.from_numpy(move(scan))
-    blurred, thick, sharp = (copy.clamp(0, 3).numpy() for copy in (blur(moved, 0.8), average_slices(moved, 3), sharpen(moved, 0.8, 1.0)))
+    blurred, thick, sharp = (
+        copy.clamp(0, 3).numpy()
+        for copy in (blur(moved, 0.8), average_slices(moved, 3), sharpen(moved, 0.8, 1.0))
+    )
     nothing = np.zeros_like(brain)
 
     def case(name: str, baseline: Array, followup: Array) -> Case:
@@ -122,12 +147,18 @@ def unchanged(path: Path) -> list[Case]:
 def move(scan: Array) -> Array:
     """The scan turned about the z axis by `MOVE_DEG` and shifted by `MOVE_MM`, linear interpolation."""
     angle = math.radians(MOVE_DEG)
-    matrix = np.array([[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]])
+    matrix = np.array(
+        [[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]]
+    )
     centre = (np.array(scan.shape) - 1) / 2
     return ndimage.affine_transform(scan, matrix, centre - matrix @ centre + MOVE_MM, order=1)  # type: ignore[no-any-return]
 
 
-def point_lines(results: dict[PredictConfig, dict[str, CaseMetrics]], points: Sequence[PredictConfig], cases: Sequence[Case]) -> list[str]:
+def point_lines(
+    results: dict[PredictConfig, dict[str, CaseMetrics]],
+    points: Sequence[PredictConfig],
+    cases: Sequence[Case],
+) -> list[str]:
     lines = []
     for point in points:
         f1, dice, false = scoring.summary(results[point], cases)
@@ -142,7 +173,10 @@ def case_lines(measures: dict[str, CaseMetrics], cases: Sequence[Case]) -> list[
         counts = f"{m.reference_lesions:9d}{m.detected_lesions:6d}{m.missed_lesions:7d}{m.false_lesions:6d}"
         lines.append(f"{name:20s}{m.f1:6.3f}{m.dice:6.3f}{m.sensl:6.2f}{m.ppvl:6.2f}{counts}")
     f1, dice, false = scoring.summary(measures, cases)
-    return [*lines, f"mean F1 {f1:.3f}, Dice {dice:.3f} where lesions are new; {false} false lesions where none is"]
+    return [
+        *lines,
+        f"mean F1 {f1:.3f}, Dice {dice:.3f} where lesions are new; {false} false lesions where none is",
+    ]
 
 
 def expert_lines(pairs: Path) -> list[str]:
@@ -153,16 +187,26 @@ def expert_lines(pairs: Path) -> list[str]:
             truth = arrays["truth_forward"] & arrays["brain"]
             if "experts" in arrays and truth.any():
                 for number, expert in enumerate(arrays["experts"], start=1):
-                    measures = metrics.evaluate(expert & arrays["brain"], truth, scoring.SPACING_MM, distances=False)
+                    measures = metrics.evaluate(
+                        expert & arrays["brain"], truth, scoring.SPACING_MM, distances=False
+                    )
                     scores.setdefault(number, []).append((measures.f1, measures.dice))
     means = {number: np.mean(values, axis=0) for number, values in scores.items()}
-    return [f"expert {number} against the consensus: mean F1 {f1:.3f}, Dice {dice:.3f}" for number, (f1, dice) in means.items()]
+    return [
+        f"expert {number} against the consensus: mean F1 {f1:.3f}, Dice {dice:.3f}"
+        for number, (f1, dice) in means.items()
+    ]
 
 
 def negative_lines(found: dict[str, tuple[int, int]]) -> list[str]:
     """A line a pair without change, and the mean."""
-    lines = [f"{name:45s} {count:3d} false lesions, {volume:6d} mm^3" for name, (count, volume) in found.items()]
-    return [*lines, f"{sum(count for count, _ in found.values()) / max(len(found), 1):.3f} false lesions a pair without change ({len(found)} pairs)"]
+    lines = [
+        f"{name:45s} {count:3d} false lesions, {volume:6d} mm^3" for name, (count, volume) in found.items()
+    ]
+    return [
+        *lines,
+        f"{sum(count for count, _ in found.values()) / max(len(found), 1):.3f} false lesions a pair without change ({len(found)} pairs)",
+    ]
 
 
 if __name__ == "__main__":

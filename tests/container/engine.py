@@ -40,7 +40,9 @@ class Engine:
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Any command of the engine, with its output and exit code."""
-        return subprocess.run([self.command, *arguments], env=SETTINGS, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [self.command, *arguments], env=SETTINGS, capture_output=True, text=True, check=False
+        )
 
     def run(self, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         """A container that has all of NOTHING_ALLOWED and the given options, from start to end."""

@@ -92,7 +92,12 @@ def test_one_seed_one_degradation() -> None:
 
 def test_presets_are_those_of_the_paper_and_of_the_later_code() -> None:
     assert (PAPER.sigma, PAPER.counts) == ((0.5, 1.75), (2, 3, 4))
-    assert (V2.sigma, V2.amount, V2.counts, V2.sigma_per_axis) == ((0.25, 1.0), (1.0, 5.0), (1, 2, 3, 4, 5), True)
+    assert (V2.sigma, V2.amount, V2.counts, V2.sigma_per_axis) == (
+        (0.25, 1.0),
+        (1.0, 5.0),
+        (1, 2, 3, 4, 5),
+        True,
+    )
     assert round(1 - V2.blur - V2.sharpen - V2.average_slices, 6) == 0.1
 
 

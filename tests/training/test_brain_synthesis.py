@@ -17,7 +17,9 @@ def ball_head(side: int = 96) -> npt.NDArray[np.int16]:
     """A head of 1 mm voxels: white matter to 24 mm, cortex to 30, fluid to 33, skull to 37, scalp to 42, air."""
     z, y, x = np.indices((side, side, side)) - (side - 1) / 2
     radius = np.sqrt(x**2 + y**2 + z**2)
-    return np.select([radius < 24, radius < 30, radius < 33, radius < 37, radius < 42], [2, 3, 24, 515, 511], 0).astype(np.int16)
+    return np.select(
+        [radius < 24, radius < 30, radius < 33, radius < 37, radius < 42], [2, 3, 24, 515, 511], 0
+    ).astype(np.int16)
 
 
 def test_every_label_has_one_class() -> None:
@@ -27,7 +29,9 @@ def test_every_label_has_one_class() -> None:
 
 def test_fluid_around_the_brain_is_not_brain_but_fluid_in_a_sulcus_is() -> None:
     labels = ball_head()
-    labels[:48, 47:49, 46:50] = np.where(labels[:48, 47:49, 46:50] == 3, 24, labels[:48, 47:49, 46:50])  # a sulcus 2 x 4 mm wide through the cortex
+    labels[:48, 47:49, 46:50] = np.where(
+        labels[:48, 47:49, 46:50] == 3, 24, labels[:48, 47:49, 46:50]
+    )  # a sulcus 2 x 4 mm wide through the cortex
     brain = brain_of(labels)
     assert brain[np.isin(labels, (2, 3))].all()
     assert not brain[labels >= 500].any()
@@ -41,7 +45,9 @@ def test_the_upper_cord_is_brain() -> None:
     labels[60:, 5:15, 5:15] = 16  # stem: slices 60 to 79
     labels[:60, 8:12, 8:12] = 512  # cord below
     brain = brain_of(labels)
-    assert not brain[29].any() and brain[30, 8:12, 8:12].all() and brain[59, 8:12, 8:12].all()  # 30 mm: slices 30 to 59
+    assert (
+        not brain[29].any() and brain[30, 8:12, 8:12].all() and brain[59, 8:12, 8:12].all()
+    )  # 30 mm: slices 30 to 59
 
 
 def test_labelled_head_counts_the_voxels_of_each_class() -> None:
@@ -68,7 +74,12 @@ def test_examples(head: LabelledHead, seed: int) -> None:
     example = draw_example(head, generator(seed))
     assert example.scan.shape == example.brain.shape and all(side % 16 == 0 for side in example.scan.shape)
     for values in (example.scan, example.brain):
-        assert values.dtype == torch.float32 and values.isfinite().all() and values.min() >= 0 and values.max() <= 1 + 1e-5  # float32
+        assert (
+            values.dtype == torch.float32
+            and values.isfinite().all()
+            and values.min() >= 0
+            and values.max() <= 1 + 1e-5
+        )  # float32
     assert example.brain.sum() > 0
     again = draw_example(head, generator(seed))
     assert torch.equal(example.scan, again.scan) and torch.equal(example.brain, again.brain)
@@ -88,7 +99,10 @@ def test_deformations_are_moderate(head: LabelledHead) -> None:
     # a ball of 30 mm has 113 ml = 14,137 voxels of 2 mm; scales stay within exp(+-.12) cubed and a few standard deviations of .08 an axis
     assert 14137 * 0.4 < float(warped.sum()) < 14137 * 2.5
     centre = torch.stack(
-        [(warped[0, 0].sum(axes) * torch.arange(n)).sum() / warped.sum() - (n - 1) / 2 for axes, n in (((1, 2), 64), ((0, 2), 96), ((0, 1), 80))]
+        [
+            (warped[0, 0].sum(axes) * torch.arange(n)).sum() / warped.sum() - (n - 1) / 2
+            for axes, n in (((1, 2), 64), ((0, 2), 96), ((0, 1), 80))
+        ]
     )
     assert centre.abs().max() < 25
 

@@ -6,7 +6,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from app.brain import BrainExtractor
+from app.method.brain import BrainExtractor
 from tests.training.test_brain_synthesis import ball_head
 from training import brain_train
 from training.brain_synthesis import labelled_head
@@ -48,7 +48,16 @@ def test_a_gradient_that_is_not_finite_leaves_the_weights_as_they_are(
 def test_the_command_writes_weights_that_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "maps").mkdir()
     sitk.WriteImage(sitk.GetImageFromArray(ball_head(88)), str(tmp_path / "maps" / "one.nii.gz"))
-    words = ["--label-maps", str(tmp_path / "maps"), "--state", str(tmp_path / "state"), "--weights", str(tmp_path / "brain.pt"), "--steps", "1"]
+    words = [
+        "--label-maps",
+        str(tmp_path / "maps"),
+        "--state",
+        str(tmp_path / "state"),
+        "--weights",
+        str(tmp_path / "brain.pt"),
+        "--steps",
+        "1",
+    ]
     brain_train.main(words)
     assert "step 1 " in capsys.readouterr().out
     extractor = BrainExtractor.from_file(tmp_path / "brain.pt", torch.device("cpu"))

@@ -31,7 +31,9 @@ def test_entropy_is_added() -> None:
 
 def test_a_perfect_answer_costs_nothing() -> None:
     tiny = 1e-7
-    assert float(dice_ce_loss(logits([1 - tiny, tiny, tiny, tiny]), TRUTH, SCORED)) == pytest.approx(0, abs=1e-5)
+    assert float(dice_ce_loss(logits([1 - tiny, tiny, tiny, tiny]), TRUTH, SCORED)) == pytest.approx(
+        0, abs=1e-5
+    )
 
 
 def test_nothing_to_find_and_nothing_found_costs_nothing() -> None:
@@ -41,4 +43,6 @@ def test_nothing_to_find_and_nothing_found_costs_nothing() -> None:
 def test_outside_the_brain_nothing_counts() -> None:
     brain = torch.tensor([True, True, False, False])[None, None, None]
     inside = dice_ce_loss(logits([0.9, 0.2, 0.99, 0.01]), TRUTH, brain)
-    assert float(inside) == pytest.approx(float(dice_ce_loss(logits([0.9, 0.2, 0.01, 0.99]), TRUTH, brain)), abs=1e-6)
+    assert float(inside) == pytest.approx(
+        float(dice_ce_loss(logits([0.9, 0.2, 0.01, 0.99]), TRUTH, brain)), abs=1e-6
+    )

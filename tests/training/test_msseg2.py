@@ -20,7 +20,9 @@ PLAIN = ChallengeConfig(patch=32, iqda="none")
 
 def test_what_is_prepared(challenge: Path) -> None:
     cases = {case.name: case for case in read_cases(challenge / "pairs")}
-    assert list(cases) == [f"{number:03d} forward" for number in range(1, 6)]  # there is no truth of the other order
+    assert list(cases) == [
+        f"{number:03d} forward" for number in range(1, 6)
+    ]  # there is no truth of the other order
     assert [case.has_new for case in cases.values()] == [True, True, True, True, False]
     for case in cases.values():
         rise = case.channels[1] - case.channels[0]
@@ -50,7 +52,9 @@ def test_patches_about_lesions_hold_one(challenge: Path) -> None:
     for number in range(12):
         sample = stream.sample(number)
         assert sample.truth.any()
-        assert float((sample.scans[1] - sample.scans[0])[sample.truth & sample.scored].mean()) > 0.5  # scans and truth turned alike
+        assert (
+            float((sample.scans[1] - sample.scans[0])[sample.truth & sample.scored].mean()) > 0.5
+        )  # scans and truth turned alike
 
 
 def test_without_lesions_patches_lie_in_the_brain(challenge: Path) -> None:

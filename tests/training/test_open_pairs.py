@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from app import image
+from app.arrays import Array
+from app.images import grids, storage
 from training.open_pairs import risen, write_pair
 
 
@@ -38,24 +39,30 @@ def test_what_rises_and_what_is_seen() -> None:
 
 def test_nothing_marked_is_nothing_new() -> None:
     nothing = np.zeros((3, 3, 3), bool)
-    changed, visible = risen(np.zeros((3, 3, 3), np.float32), np.ones((3, 3, 3), np.float32), nothing, voxel_mm3=1.0)
+    changed, visible = risen(
+        np.zeros((3, 3, 3), np.float32), np.ones((3, 3, 3), np.float32), nothing, voxel_mm3=1.0
+    )
     assert not changed.any() and not visible.any()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("patient", "dice"), [("patient01", 0.99), ("patient03", 0.83)])
-def test_the_pairs_at_hand_come_from_the_raw_scans(open_data: Path, tmp_path: Path, patient: str, dice: float) -> None:
+def test_the_pairs_at_hand_come_from_the_raw_scans(
+    open_data: Path, tmp_path: Path, patient: str, dice: float
+) -> None:
     """They were made with HD-BET's brain, so a voxel near a limit may differ, but no lesion is gained or lost; the scans differ by rounding."""
     write_pair(open_data / "open_ms_data" / "longitudinal", patient, tmp_path)
     given = open_data / "open_ms_pairs" / patient
 
-    def both(name: str) -> list[image.Array]:
-        return [image.array(image.read(folder / f"{name}.nii.gz")) for folder in (tmp_path, given)]
+    def both(name: str) -> list[Array]:
+        return [grids.array(storage.read(folder / f"{name}.nii.gz")) for folder in (tmp_path, given)]
 
     for time in (1, 2):
         ours, theirs = both(f"flair_time0{time}_on_middle_space")
         assert np.mean(ours != theirs) < 0.001
     for name in ("ground_truth_rising_visible", "ground_truth_falling_visible"):
         ours, theirs = (values > 0 for values in both(name))
-        assert 2 * np.count_nonzero(ours & theirs) / (np.count_nonzero(ours) + np.count_nonzero(theirs)) > dice
+        assert (
+            2 * np.count_nonzero(ours & theirs) / (np.count_nonzero(ours) + np.count_nonzero(theirs)) > dice
+        )
         assert ndimage.label(ours)[1] == ndimage.label(theirs)[1]

@@ -60,7 +60,12 @@ def test_places_near_the_ventricle_are_five_times_likelier() -> None:
 def test_a_whole_tiny_folder(prepared: Path) -> None:
     names = {str(path.relative_to(prepared)) for path in prepared.rglob("*.npz")}
     assert names == {
-        *("heads/training_seg_01.npz", "heads/training_seg_02.npz", "scans/cross_patient07.npz", "lesions.npz"),
+        *(
+            "heads/training_seg_01.npz",
+            "heads/training_seg_02.npz",
+            "scans/cross_patient07.npz",
+            "lesions.npz",
+        ),
         *("pairs/patient01.npz", "pairs/patient03.npz"),
     }
     with np.load(prepared / "heads" / "training_seg_01.npz") as head:

@@ -17,12 +17,29 @@ def test_the_best_point_finds_most_and_of_equals_drops_the_fewest_small_lesions(
     truth, false = cube(4, 2), cube(3, 12)  # 64 mm^3, and 27 mm^3 that are not new
     brain = np.ones_like(truth)
     channels = np.zeros((2, *truth.shape), np.float32)
-    cases = [Case("a forward", channels, brain, truth, ~brain), Case("a backward", channels, brain, ~brain, ~brain)]
-    probabilities = {"a forward": truth.astype(np.float32), "a backward": np.where(false, 0.7, 0.0).astype(np.float32)}
-    points = [PredictConfig(threshold=threshold, certain=threshold, minimum_volume_mm3=mm3) for mm3 in (70.0, 20.0, 10.0) for threshold in (0.5, 0.8)]
+    cases = [
+        Case("a forward", channels, brain, truth, ~brain),
+        Case("a backward", channels, brain, ~brain, ~brain),
+    ]
+    probabilities = {
+        "a forward": truth.astype(np.float32),
+        "a backward": np.where(false, 0.7, 0.0).astype(np.float32),
+    }
+    points = [
+        PredictConfig(threshold=threshold, certain=threshold, minimum_volume_mm3=mm3)
+        for mm3 in (70.0, 20.0, 10.0)
+        for threshold in (0.5, 0.8)
+    ]
     ranked = scoring.best(scoring.table(probabilities, cases, points), cases)
     # 0.8 keeps the false lesion out: perfect with 20 and with 10 mm^3; at 0.5 one false lesion costs 0.01; 70 mm^3 finds nothing
-    assert [(point.threshold, point.minimum_volume_mm3) for point in ranked] == [(0.8, 10), (0.8, 20), (0.5, 10), (0.5, 20), (0.5, 70), (0.8, 70)]
+    assert [(point.threshold, point.minimum_volume_mm3) for point in ranked] == [
+        (0.8, 10),
+        (0.8, 20),
+        (0.5, 10),
+        (0.5, 20),
+        (0.5, 70),
+        (0.8, 70),
+    ]
     results = scoring.table(probabilities, cases, ranked[:1])
     assert scoring.summary(results[ranked[0]], cases) == (1.0, 1.0, 0)
     assert scoring.selection(scoring.table(probabilities, cases, ranked[2:3])[ranked[2]], cases) == 0.99

@@ -16,7 +16,9 @@ QUIET = SynthesisConfig(
     patch=32,
     iqda="none",
     low=0.0,
-    lesions=LesionConfig(lesion_free=0.0, new=(4.0,), old=(0.0,), resolving=0.0, enlarging=0.0, shrinking=0.0, erased=0.0),
+    lesions=LesionConfig(
+        lesion_free=0.0, new=(4.0,), old=(0.0,), resolving=0.0, enlarging=0.0, shrinking=0.0, erased=0.0
+    ),
     acquisition=AcquisitionConfig(0, 0, (0, 0), 0, 0.0, 0.0, (2, 2), (1e-3, 1e-3), 0.0, 0.0, 0.0),
     distractors=DistractorConfig(0, 0.0, (8, 8), 0, 0, 0, 0, 0, 0, 0),
 )
@@ -25,7 +27,10 @@ QUIET = SynthesisConfig(
 def draw(prepared: Path, config: SynthesisConfig, count: int, seed: int = 0) -> list[Sample]:
     stream = PairStream(prepared, config, seed, CPU)
     sources = [*stream.heads, *stream.scans]
-    return [make_sample(sources[number % len(sources)], stream.shapes, config, stream.rng) for number in range(count)]
+    return [
+        make_sample(sources[number % len(sources)], stream.shapes, config, stream.rng)
+        for number in range(count)
+    ]
 
 
 def test_samples_are_what_the_network_sees(prepared: Path) -> None:
@@ -58,21 +63,27 @@ def test_new_lesions_are_brighter_at_followup_only(prepared: Path) -> None:
 
 
 def test_lesion_free_pairs_have_no_truth(prepared: Path) -> None:
-    calm = dataclasses.replace(QUIET, lesions=dataclasses.replace(QUIET.lesions, lesion_free=1.0, erased=1.0, old=(3.0,)))
+    calm = dataclasses.replace(
+        QUIET, lesions=dataclasses.replace(QUIET.lesions, lesion_free=1.0, erased=1.0, old=(3.0,))
+    )
     assert not any(sample.truth.any() for sample in draw(prepared, calm, 9))
 
 
 @pytest.mark.parametrize("kind", ["resolving", "shrinking"])
 def test_vanishing_lesions_are_not_new(prepared: Path, kind: str) -> None:
     lesions = dataclasses.replace(QUIET.lesions, new=(0.0,), **{kind: 4.0})
-    assert not any(sample.truth.any() for sample in draw(prepared, dataclasses.replace(QUIET, lesions=lesions), 9))
+    assert not any(
+        sample.truth.any() for sample in draw(prepared, dataclasses.replace(QUIET, lesions=lesions), 9)
+    )
 
 
 def test_enlarging_counts_only_where_told(prepared: Path) -> None:
     found = {}
     for target in (True, False):
         lesions = dataclasses.replace(QUIET.lesions, new=(0.0,), enlarging=4.0, enlarging_is_target=target)
-        found[target] = any(sample.truth.any() for sample in draw(prepared, dataclasses.replace(QUIET, lesions=lesions), 9))
+        found[target] = any(
+            sample.truth.any() for sample in draw(prepared, dataclasses.replace(QUIET, lesions=lesions), 9)
+        )
     assert found == {True: True, False: False}
 
 
@@ -89,7 +100,9 @@ def test_sampling_at_voxels_gives_the_voxels() -> None:
     coordinates = torch.stack(torch.meshgrid(*line, indexing="ij"), dim=-1)
     torch.testing.assert_close(_sample([volume], coordinates)[0], volume[3:9, 4:10, 5:11], atol=1e-5, rtol=0)
     half = _sample([volume], coordinates + torch.tensor([0.5, 0.0, 0.0]))[0]
-    torch.testing.assert_close(half, (volume[3:9, 4:10, 5:11] + volume[4:10, 4:10, 5:11]) / 2, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        half, (volume[3:9, 4:10, 5:11] + volume[4:10, 4:10, 5:11]) / 2, atol=1e-5, rtol=0
+    )
 
 
 def test_interpolation_by_hand() -> None:
@@ -110,7 +123,9 @@ def test_a_scaled_mask_keeps_its_centre_and_scales_its_volume() -> None:
     mask = torch.ones(6, 6, 6)
     grown = resized(mask, 1.5, 0.5)
     assert float(grown.sum()) == pytest.approx(9**3, rel=0.1)
-    centre = (torch.stack(torch.meshgrid(*[torch.arange(side) for side in grown.shape], indexing="ij")) * grown).flatten(1).sum(1) / grown.sum()
+    centre = (
+        torch.stack(torch.meshgrid(*[torch.arange(side) for side in grown.shape], indexing="ij")) * grown
+    ).flatten(1).sum(1) / grown.sum()
     assert centre.tolist() == pytest.approx([(side - 1) / 2 for side in grown.shape], abs=1e-3)
 
 

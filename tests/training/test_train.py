@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from app.errors import InputError
-from app.predictor import Predictor
+from app.method.predictor import Predictor
 from training import folds
 from training.config import PAPER_RECIPE, SynthesisConfig, TrainConfig
 from training.dataset import PairStream
@@ -22,7 +22,16 @@ from training.train import follow, learning_rate, main, train
 REPOSITORY = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 PATCHES = SynthesisConfig(patch=16)
-CONFIG = TrainConfig(features=8, steps=6, validate_steps=6, warmup_steps=2, batch=1, precision="float32", validation_overlap=0.0, patches=PATCHES)
+CONFIG = TrainConfig(
+    features=8,
+    steps=6,
+    validate_steps=6,
+    warmup_steps=2,
+    batch=1,
+    precision="float32",
+    validation_overlap=0.0,
+    patches=PATCHES,
+)
 
 
 @pytest.fixture
@@ -63,12 +72,16 @@ def test_six_steps_are_three_and_three(prepared: Path, tmp_path: Path) -> None:
     train(prepared, tmp_path / "parts", CONFIG, CPU, stop_at=3)  # nothing left to do: reads, changes nothing
     stopped = torch.load(tmp_path / "parts" / "state.pt", weights_only=True)
     train(prepared, tmp_path / "parts", CONFIG, CPU)
-    whole, parts = (torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("whole", "parts"))
+    whole, parts = (
+        torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("whole", "parts")
+    )
     assert (stopped["progress"]["step"], whole["progress"]["step"], parts["progress"]["step"]) == (3, 6, 6)
     for part in ("network", "average"):
         assert all(torch.equal(parts[part][name], values) for name, values in whole[part].items())
         assert not all(torch.equal(stopped[part][name], values) for name, values in whole[part].items())
-    for moments, others in zip(whole["optimiser"]["state"].values(), parts["optimiser"]["state"].values(), strict=True):
+    for moments, others in zip(
+        whole["optimiser"]["state"].values(), parts["optimiser"]["state"].values(), strict=True
+    ):
         assert all(torch.equal(moments[name], others[name]) for name in ("step", "exp_avg", "exp_avg_sq"))
 
     # and what it leaves behind is what the tool reads
@@ -108,25 +121,60 @@ def test_a_run_without_gain_ends(challenge: Path, tmp_path: Path) -> None:
 
 
 def test_two_processes_train_as_one(prepared: Path, tmp_path: Path) -> None:
-    words = ["-m", "training.train", "--prepared", str(prepared), "--device", "cpu", "--precision", "float32", "--dropout", "0", "--batch", "2"]
+    words = [
+        "-m",
+        "training.train",
+        "--prepared",
+        str(prepared),
+        "--device",
+        "cpu",
+        "--precision",
+        "float32",
+        "--dropout",
+        "0",
+        "--batch",
+        "2",
+    ]
     words += ["--features", "8", "--patch", "16", "--steps", "3"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, *words, "--run", str(tmp_path / "one")], check=True, cwd=REPOSITORY, env=environment)
+    subprocess.run(
+        [sys.executable, *words, "--run", str(tmp_path / "one")], check=True, cwd=REPOSITORY, env=environment
+    )
     # "--" because torchrun would read --run as one of its own
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "--local-addr", "127.0.0.1"]
-    subprocess.run([*torchrun, words[0], "--", *words[1:], "--run", str(tmp_path / "two")], check=True, cwd=REPOSITORY, env=environment)
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--standalone",
+        "--local-addr",
+        "127.0.0.1",
+    ]
+    subprocess.run(
+        [*torchrun, words[0], "--", *words[1:], "--run", str(tmp_path / "two")],
+        check=True,
+        cwd=REPOSITORY,
+        env=environment,
+    )
     one, two = (torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("one", "two"))
     losses = [float(rows(tmp_path / name / "log.csv")[0]["loss"]) for name in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
     # the gradients too (weights are no measure: Adam makes a whole step of a gradient that is all rounding)
-    for moments, others in zip(one["optimiser"]["state"].values(), two["optimiser"]["state"].values(), strict=True):
+    for moments, others in zip(
+        one["optimiser"]["state"].values(), two["optimiser"]["state"].values(), strict=True
+    ):
         gradient = moments["exp_avg"]
-        torch.testing.assert_close(others["exp_avg"], gradient, atol=1e-4 * float(gradient.abs().max()), rtol=0)
+        torch.testing.assert_close(
+            others["exp_avg"], gradient, atol=1e-4 * float(gradient.abs().max()), rtol=0
+        )
     assert len(rows(tmp_path / "two" / "log.csv")) == 1  # one of the two writes
 
 
 @pytest.mark.parametrize(("share", "of_heads"), [(1.0, True), (0.0, False)])
-def test_patches_of_heads_alone_or_of_scans_alone(share: float, of_heads: bool, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patches_of_heads_alone_or_of_scans_alone(
+    share: float, of_heads: bool, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("training.dataset.make_sample", lambda source, *_: source)
     stream = PairStream(prepared, dataclasses.replace(PATCHES, head=share), seed=1, device=CPU)
     assert {stream.sample(number).tissues is not None for number in range(20)} == {of_heads}  # type: ignore[attr-defined]
@@ -134,9 +182,15 @@ def test_patches_of_heads_alone_or_of_scans_alone(share: float, of_heads: bool, 
 
 @pytest.mark.parametrize("words", [["--head", "1.5"], ["--head", "0.5", "--fold", "1"]])
 def test_a_share_of_heads_that_makes_no_sense_is_refused(
-    words: list[str], prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    prepared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["train", "--prepared", str(prepared), "--run", str(tmp_path / "run"), *words])
+    monkeypatch.setattr(
+        sys, "argv", ["train", "--prepared", str(prepared), "--run", str(tmp_path / "run"), *words]
+    )
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
@@ -144,7 +198,9 @@ def test_a_share_of_heads_that_makes_no_sense_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_cannot_be_shared_is_refused(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("training.processes.count", lambda: 2)
     with pytest.raises(InputError, match="a batch of 1 for 2 processes"):
         train(prepared, tmp_path, CONFIG, CPU)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from app import checkpoint
 from app.config import Config, NetworkConfig, PredictConfig
 from app.errors import InputError
-from app.model import UNet3D
+from app.method import checkpoint
+from app.method.model import UNet3D
 from training import card, folds, validate
 from training.publish import publish
 from training.scoring import Case, without_change
@@ -94,4 +94,9 @@ def test_the_card_names_every_network(weights: Path) -> None:
     text = (weights / "MODEL_CARD.md").read_text()
     for number in (1, 2):
         assert checkpoint.sha256(weights / f"fold{number}.pt") in text
-    assert "8 base features" in text and "windows of 32^3" in text and "mean F1 0.5" in text and "not a medical device" in text
+    assert (
+        "8 base features" in text
+        and "windows of 32^3" in text
+        and "mean F1 0.5" in text
+        and "not a medical device" in text
+    )

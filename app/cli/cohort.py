@@ -1,0 +1,95 @@
+"""The command `run`: words and exit codes only."""
+
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import machine_options, steps_options
+
+if TYPE_CHECKING:
+    from ..pipeline import Preprocessing
+
+SOURCE_HELP = "Folder of patients, BIDS data set, or CSV table with the columns patient, baseline, followup."
+
+
+@click.command()
+@click.option(
+    "--input",
+    "source",
+    default=Path("/input"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help=SOURCE_HELP,
+)
+@click.option(
+    "--output",
+    default=Path("/output"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="One folder a patient, and summary.csv.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Patients at a time.")
+@click.option(
+    "--scheduler", help="Give the patients to the Dask cluster at this address, such as tcp://10.0.0.1:8786."
+)
+@steps_options
+@machine_options
+def run(
+    source: Path,
+    output: Path,
+    jobs: int,
+    scheduler: str | None,
+    preprocessing: "Preprocessing",
+    register: bool,
+    device: str,
+    threads: int | None,
+    weights: Path,
+) -> None:
+    """Find the new lesions of every patient in a folder, a BIDS data set or a table.
+
+    A patient is a folder with <...>time01<...> and <...>time02<...> (as in MSSEG-2) or just two images, or two files side by side so named.
+    Patients finished before with the same program, weights, settings and scans are skipped; one that fails is reported and the others go on.
+    """
+    if scheduler and jobs > 1:
+        raise click.UsageError(
+            "--jobs and --scheduler: how many patients a cluster does at a time is up to its workers"
+        )
+    from ..patients import bids, cohort
+    from ..pipeline import Steps
+
+    steps = Steps(preprocessing, register)
+    cases, problems = cohort.find(source, output)
+    if scheduler:
+        from ..patients import cluster
+
+        outcomes = cluster.on_workers(cases, cluster.Work(output, weights, device, threads, steps), scheduler)
+    else:
+        from ..patients.segmenter import Segmenter
+
+        outcomes = cohort.in_threads(cases, output, Segmenter.load(weights, device, threads, steps), jobs)
+    if any(case.bids for case in cases):
+        bids.write_description(output)
+
+    ended: list[cohort.Outcome] = []
+    started = time.monotonic()
+    with closing(outcomes):
+        cohort.write_summary(ended, output / "summary.csv")
+        for outcome in outcomes:
+            ended.append(outcome)
+            cohort.write_summary(ended, output / "summary.csv")
+            left_s = cohort.time_left_s(ended, len(cases), time.monotonic() - started)
+            left = f"; about {cohort.in_words(left_s)} left" if left_s else ""
+            click.echo(f"[{len(ended)}/{len(cases)}] {outcome.patient}: {outcome.in_words()}{left}", err=True)
+
+    failed = [f"{outcome.patient}: {outcome.problem}" for outcome in ended if outcome.record is None]
+    skipped = sum(outcome.skipped for outcome in ended)
+    before = f" ({skipped} of them before)" if skipped else ""
+    click.echo(f"{len(ended) - len(failed)} of {len(cases)} patients done{before}: {output / 'summary.csv'}")
+    for failure in (*problems, *failed):
+        click.echo(f"Error: {failure}", err=True)
+    if problems or failed:
+        sys.exit(1)

@@ -1,0 +1,224 @@
+"""The command line: words and exit codes only."""
+
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .. import __version__, machine
+from ..errors import InputError
+from .options import WEIGHTS, machine_options, scan_options
+
+if TYPE_CHECKING:  # torch and SimpleITK take seconds to import: --help must not wait for them
+    from ..images.dicom import Series
+    from ..pipeline import Preprocessing
+
+
+class _Commands(click.Group):
+    """Turns an InputError of any command into its one line and exit code 1, and imports the commands of other files when they are named."""
+
+    lazy = ("run", "score", "evaluate")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *self.lazy]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.lazy:
+            from . import cohort, scoring
+
+            command: click.Command = {
+                "run": cohort.run,
+                "score": scoring.score,
+                "evaluate": scoring.evaluate,
+            }[cmd_name]
+            return command
+        return super().get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _print_version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if not asked or ctx.resilient_parsing:
+        return
+    from ..method import checkpoint
+
+    click.echo(f"ms-new-lesions {__version__}")
+    for path in sorted(WEIGHTS.glob("*.pt")):
+        click.echo(f"{path.name} sha256 {checkpoint.verified_sha256(path)}")
+    ctx.exit()
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Print version and weights' hashes.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say how long each step takes.")
+def main(verbose: bool) -> None:
+    """New multiple-sclerosis lesions between two FLAIR scans of one patient.
+
+    Research software: not a medical device, not for diagnosis.
+    """
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s: %(message)s",
+        force=True,
+    )
+    logging.getLogger(machine.__name__).setLevel(logging.INFO)  # a user should see which device was taken
+    # a stopped container leaves no half-written output: the clean-up of open files and folders runs
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+
+
+@main.command()
+@scan_options
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Mask to write: 1 where a lesion is new, on the later scan's grid. A DICOM Segmentation if it ends in .dcm.",
+)
+@click.option("--probability", type=click.Path(path_type=Path), help="Also write the probability map.")
+@click.option(
+    "--lesions", type=click.Path(path_type=Path), help="Also write a table of the lesions (.csv or .json)."
+)
+@click.option("--report", type=click.Path(path_type=Path), help="Also write a page to look at (.html).")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    help="Also write what was done: versions, settings, hashes, seconds (.json).",
+)
+@machine_options
+def segment(
+    baseline: Path,
+    followup: Path,
+    output: Path,
+    probability: Path | None,
+    lesions: Path | None,
+    report: Path | None,
+    record: Path | None,
+    baseline_series: str | None,
+    followup_series: str | None,
+    brain_mask: Path | None,
+    preprocessing: "Preprocessing",
+    register: bool,
+    device: str,
+    threads: int | None,
+    weights: Path,
+) -> None:
+    """Find the new lesions of one patient."""
+    from ..patients.segmenter import Segmenter
+    from ..pipeline import Steps
+    from ..results.outputs import Outputs
+
+    outputs = Outputs.named(output, probability, lesions, report, record)
+    outputs.check()
+    scans = _locate(baseline, baseline_series), _locate(followup, followup_series)
+    result = Segmenter.load(weights, device, threads, Steps(preprocessing, register)).segment(
+        *scans, outputs, brain_mask
+    )
+    click.echo(f"{result.in_words()}: {output}")
+
+
+@main.command()
+@scan_options
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder for scans, brain mask, transforms, picture.",
+)
+@machine_options
+def prepare(
+    baseline: Path,
+    followup: Path,
+    output: Path,
+    baseline_series: str | None,
+    followup_series: str | None,
+    brain_mask: Path | None,
+    preprocessing: "Preprocessing",
+    register: bool,
+    device: str,
+    threads: int | None,
+    weights: Path,
+) -> None:
+    """Write what the network would see, and a picture to judge it by."""
+    from .. import pipeline
+    from ..images import storage
+    from ..patients.segmenter import Segmenter, read_scans
+    from ..results.outputs import write_prepared
+
+    sources = _locate(baseline, baseline_series), _locate(followup, followup_series)
+    networks = Segmenter.load(weights, device, threads).networks
+    scans = read_scans(*sources)
+    mask = storage.read_mask(brain_mask, grid_of=scans[1]) if brain_mask else None
+    aligned, pair = pipeline.prepare(*scans, networks, mask, pipeline.Steps(preprocessing, register))
+    write_prepared(pair, aligned, output)
+    click.echo(f"Prepared in {output}: look at {output / 'picture.png'}")
+
+
+@main.command()
+@click.option(
+    "--output",
+    default=Path("demo"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for scans and results.",
+)
+@machine_options
+def demo(output: Path, device: str, threads: int | None, weights: Path) -> None:
+    """Make two FLAIR scans of a made-up head with known new lesions, and find them."""
+    from .. import phantom
+    from ..images import grids, storage
+    from ..method import lesions
+    from ..patients.segmenter import Segmenter
+    from ..results.outputs import Outputs
+
+    outputs = Outputs.in_folder(output)
+    outputs.check()
+    segmenter = Segmenter.load(weights, device, threads)
+    click.echo(
+        "Drawing a made-up patient: baseline in 3-mm slices, noisy and turned; follow-up in 1-mm voxels."
+    )
+    patient = phantom.make_patient()
+    baseline, followup = output / "baseline.nii.gz", output / "followup.nii.gz"
+    storage.write(patient.baseline, baseline)
+    storage.write(patient.followup, followup)
+    storage.write(patient.new_lesions, output / "true_new_lesions.nii.gz")
+    result = segmenter.segment(baseline, followup, outputs)
+
+    truth = grids.array(patient.new_lesions) > 0
+    for title, found in (
+        ("True", lesions.describe(truth, grids.array(result.probability), patient.followup)),
+        ("Found", result.lesions),
+    ):
+        click.echo(f"{title} new lesions (centre: right, anterior, superior):")
+        for lesion in found:
+            centre = ", ".join(f"{side:.0f}" for side in lesion.centre_ras_mm)
+            click.echo(
+                f"  {lesion.number}: {lesion.volume_mm3:.0f} mm3 at ({centre}) mm, mean probability {lesion.mean_probability:.2f}"
+            )
+    click.echo(f"{result.in_words()}; look at {outputs.report}, masks and tables beside it in {output}")
+
+
+def _locate(scan: Path, series: str | None) -> "Path | Series":
+    """The series that is meant in a DICOM folder, and says which; an image as it is."""
+    from ..patients.segmenter import locate
+
+    located = locate(scan, series)
+    if not isinstance(located, Path):
+        click.echo(f"{scan}: {located}", err=True)
+    return located

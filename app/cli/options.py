@@ -1,0 +1,79 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
+PREPROCESSING_HELP = "Our own steps, Anima's programs, or none: the scans come without skull and bias field."
+
+
+def steps_options(command: Any) -> Any:
+    """What is done before the network."""
+    for option in (
+        click.option(
+            "--preprocessing",
+            type=click.Choice(["native", "anima", "none"]),
+            default="native",
+            show_default=True,
+            help=PREPROCESSING_HELP,
+        ),
+        click.option("--register", is_flag=True, help="Align the scans even if they share a grid."),
+    ):
+        command = option(command)
+    return command
+
+
+def scan_options(command: Any) -> Any:
+    """A patient's two scans, and how they are prepared."""
+    command = steps_options(command)
+    for option in (
+        click.option(
+            "--brain-mask",
+            type=click.Path(path_type=Path),
+            help="Brain mask on the later scan's grid, instead of ours.",
+        ),
+        click.option(
+            "--followup-series",
+            metavar="NUMBER",
+            help="Its series in the later DICOM folder, if several could be the FLAIR.",
+        ),
+        click.option(
+            "--baseline-series",
+            metavar="NUMBER",
+            help="Its series in the earlier DICOM folder, if several could be the FLAIR.",
+        ),
+        click.option(
+            "-t2", "--followup", required=True, type=click.Path(path_type=Path), help="Later FLAIR."
+        ),
+        click.option(
+            "-t1",
+            "--baseline",
+            required=True,
+            type=click.Path(path_type=Path),
+            help="Earlier FLAIR: .nii.gz, .nii, .nrrd, .mha, or a DICOM folder.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def machine_options(command: Any) -> Any:
+    """What computes."""
+    for option in (
+        click.option(
+            "--threads", type=click.IntRange(min=1), help="CPU threads; default: all this process may use."
+        ),
+        click.option(
+            "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+        ),
+        click.option(
+            "--weights",
+            type=click.Path(path_type=Path),
+            default=WEIGHTS,
+            help="Folder of trained weights; default: those shipped.",
+        ),
+    ):
+        command = option(command)
+    return command

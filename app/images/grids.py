@@ -1,0 +1,124 @@
+"""Where voxels lie: grids, their arrays, and values carried from one grid to another. Axis orders end here.
+
+A scan is a `sitk.Image` in patient space (LPS, mm). Its values are an array `(z, y, x)`; SimpleITK counts the
+other way, `(x, y, z)`.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from ..arrays import Array, Points
+
+
+def array(image: sitk.Image) -> Array:
+    """The values as float32 `(z, y, x)`, a copy."""
+    values: Array = sitk.GetArrayFromImage(image).astype(np.float32, copy=False)
+    return values
+
+
+def like(values: npt.NDArray[np.generic], reference: sitk.Image) -> sitk.Image:
+    """Values `(z, y, x)` as an image on the grid of `reference`, geometry bit for bit. Booleans become uint8."""
+    image = sitk.GetImageFromArray(values.astype(np.uint8) if values.dtype == np.bool_ else values)
+    image.CopyInformation(reference)
+    return image
+
+
+def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
+    """Whether voxels with one index lie at one place: no corner differs by more than a hundredth of a voxel."""
+    if a.GetSize() != b.GetSize():
+        return False
+    tolerance = 0.01 * min(a.GetSpacing())
+    return bool(np.abs(corners(a) - corners(b)).max() < tolerance)
+
+
+def corners(image: sitk.Image) -> npt.NDArray[np.float64]:
+    """Centres of the eight corner voxels in patient space: (8, 3), mm."""
+    last = [side - 1 for side in image.GetSize()]
+    indices = [(i * last[0], j * last[1], k * last[2]) for i in (0, 1) for j in (0, 1) for k in (0, 1)]
+    return np.array([image.TransformIndexToPhysicalPoint(index) for index in indices])
+
+
+def resample(image: sitk.Image, grid: sitk.Image, to_image: sitk.Transform | None = None) -> sitk.Image:
+    """Values of `image` at the voxels of `grid`, by linear interpolation; 0 outside. `to_image` maps points of the grid to the image, mm."""
+    return sitk.Resample(image, grid, to_image or sitk.Transform(), sitk.sitkLinear, 0.0)
+
+
+def canonical_grid(image: sitk.Image, spacing_mm: float) -> sitk.Image:
+    """An empty grid over the same box: axes nearest to left, posterior, superior, so that arrays run (inferior, anterior, right) first to last.
+
+    Spacings within a tenth of `spacing_mm` are kept, so that a scan of about that resolution is not interpolated; others become `spacing_mm`.
+    """
+    oriented = sitk.DICOMOrient(image, "LPS")
+    if np.abs(np.array(oriented.GetSpacing()) / spacing_mm - 1).max() <= 0.1:
+        return oriented
+    return isotropic_grid(oriented, spacing_mm)
+
+
+def isotropic_grid(image: sitk.Image, spacing_mm: float) -> sitk.Image:
+    """An empty grid over the same box, axes kept: cubes of `spacing_mm`, at least two a side."""
+    spacing = np.array(image.GetSpacing())
+    extent = spacing * image.GetSize()
+    size = np.maximum(np.ceil(extent / spacing_mm - 0.01), 2).astype(int)
+    # the box keeps its centre: half of what the new voxels overhang on each side
+    first = (extent - size * spacing_mm) / 2 + (spacing_mm - spacing) / 2
+    grid = sitk.Image(size.tolist(), sitk.sitkUInt8)
+    grid.SetSpacing([spacing_mm] * 3)
+    grid.SetDirection(image.GetDirection())
+    grid.SetOrigin(image.TransformContinuousIndexToPhysicalPoint((first / spacing).tolist()))
+    return grid
+
+
+def moved_grid(grid: sitk.Image, rigid: sitk.Transform) -> sitk.Image:
+    """The grid seen through a rigid transform: voxel for voxel, each centre p lies at rigid(p)."""
+    origin = np.array(rigid.TransformPoint(grid.GetOrigin()))
+    axes = np.reshape(grid.GetDirection(), (3, 3))
+    moved_axes = [
+        np.array(rigid.TransformPoint((grid.GetOrigin() + axes[:, i]).tolist())) - origin for i in range(3)
+    ]
+    moved = sitk.Image(grid)
+    moved.SetOrigin(origin.tolist())
+    moved.SetDirection(np.stack(moved_axes, axis=1).ravel().tolist())
+    return moved
+
+
+def spacing_mm(image: sitk.Image) -> tuple[float, float, float]:
+    """Distance of neighbouring voxels along (z, y, x), the order of arrays."""
+    x, y, z = image.GetSpacing()
+    return z, y, x
+
+
+def voxel_mm3(image: sitk.Image) -> float:
+    """Volume of one voxel in mm^3."""
+    return float(np.prod(image.GetSpacing()))
+
+
+def to_ras_mm(image: sitk.Image, index_zyx: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Where a (fractional) array index lies: right, anterior, superior, mm; the coordinates that NIfTI viewers show."""
+    left, posterior, superior = image.TransformContinuousIndexToPhysicalPoint(tuple(reversed(index_zyx)))
+    return -left, -posterior, superior
+
+
+def points(index_zyx: npt.NDArray[np.int64], grid: sitk.Image) -> Points:
+    """Where voxels (n, 3), z y x, lie in patient space."""
+    placed: Points = index_zyx[:, ::-1] @ _to_mm(grid).T + grid.GetOrigin()
+    return placed
+
+
+def nearest_index(places: Points, grid: sitk.Image) -> npt.NDArray[np.int64]:
+    """The voxels (n, 3), z y x, nearest to points in patient space."""
+    index = np.rint(np.linalg.solve(_to_mm(grid), (places - grid.GetOrigin()).T).T).astype(np.int64)
+    return np.clip(index, 0, np.array(grid.GetSize()) - 1)[:, ::-1]
+
+
+def describe_grid(image: sitk.Image) -> str:
+    """Size and spacing in words: '320x320x36 voxels of 0.72x0.72x4 mm'."""
+    size = "x".join(str(side) for side in image.GetSize())
+    spacing = "x".join(f"{side:.3g}" for side in image.GetSpacing())
+    return f"{size} voxels of {spacing} mm"
+
+
+def _to_mm(grid: sitk.Image) -> npt.NDArray[np.float64]:
+    """(3, 3): a step of one voxel along x, y, z to one in patient space."""
+    step: npt.NDArray[np.float64] = np.reshape(grid.GetDirection(), (3, 3)) * grid.GetSpacing()
+    return step

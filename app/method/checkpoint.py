@@ -1,0 +1,97 @@
+"""One file holds a trained network: its weights, the config it was trained with, and where it comes from."""
+
+import hashlib
+import json
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..config import Config
+from ..errors import InputError
+from .model import UNet3D
+
+SUMS = "SHA256SUMS"  # beside the weights; `sha256sum --check` reads it too
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network, ready to predict."""
+
+    network: UNet3D  # in eval mode, float32, on the CPU
+    config: Config
+    provenance: dict[str, str]  # command, commit, date, data
+    sha256: str
+
+
+def save(path: Path, network: UNet3D, config: Config, provenance: dict[str, str]) -> None:
+    """Write weights in half precision with config and provenance, aside first, and note the hash in SHA256SUMS."""
+    state = {name: value.detach().to("cpu", torch.float16) for name, value in network.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    torch.save(
+        {"weights": state, "config": config.to_json(), "provenance": json.dumps(provenance)}, unfinished
+    )
+    unfinished.replace(path)
+    _note(path, sha256(path))
+
+
+def remove(path: Path) -> None:
+    """Delete a checkpoint and its line in SHA256SUMS."""
+    path.unlink()
+    _note(path, None)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint. Raises InputError if it is missing, not listed in SHA256SUMS, altered, or of another version."""
+    digest = verified_sha256(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        config = Config.from_json(content["config"])
+        network = UNet3D(config.network)
+        network.load_state_dict({name: value.float() for name, value in content["weights"].items()})
+        provenance = json.loads(content["provenance"])
+    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: not a checkpoint of this version ({str(error).splitlines()[0]}); wanted one made by training/"
+        ) from error
+    return Checkpoint(network.eval(), config, provenance, digest)
+
+
+def verified_sha256(path: Path) -> str:
+    """The SHA-256 of a weights file, after comparing it with SHA256SUMS. Raises InputError."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; wanted trained weights")
+    sums = path.parent / SUMS
+    if not sums.is_file():
+        raise InputError(f"{sums}: no such file; wanted the hashes of the weights beside them")
+    wanted = _read_sums(sums).get(path.name)
+    found = sha256(path)
+    if found != wanted:
+        raise InputError(
+            f"{path}: its SHA-256 is {found}; wanted {wanted or 'a line for it'} as in {sums.name}"
+        )
+    return found
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _note(path: Path, digest: str | None) -> None:
+    """Set a file's line in SHA256SUMS, or drop it."""
+    sums = path.parent / SUMS
+    hashes = _read_sums(sums) if sums.is_file() else {}
+    hashes.pop(path.name, None)
+    if digest is not None:
+        hashes[path.name] = digest
+    sums.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(hashes.items())))
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    """{file name: hash} of a SHA256SUMS file."""
+    lines = (line.split() for line in path.read_text().splitlines())
+    return {name: digest for digest, name in lines}

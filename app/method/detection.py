@@ -1,0 +1,69 @@
+"""Which voxels of a probability map are new lesions. Without SimpleITK, so that training can ask too."""
+
+import logging
+import math
+
+import numpy as np
+from scipy import ndimage
+
+from ..arrays import Array, Mask
+from ..config import PredictConfig
+
+NEAR_MM, AROUND_MM = (
+    3.0,
+    7.0,
+)  # of a lesion: as far as blur carries its signal, and the tissue it is compared with
+
+logger = logging.getLogger(__name__)
+
+
+def lesion_mask(probability: Array, config: PredictConfig, voxel_mm3: float) -> Mask:
+    """Voxels (z, y, x) above the threshold, in components of which more than the minimum volume is certain (METHOD 6: strictly more).
+
+    Two probabilities, as in hysteresis thresholding (Canny 1986): a high one alone would cut a lesion short, a low one alone would let in false ones.
+    """
+    components, _ = ndimage.label(probability > config.threshold)
+    certain = np.bincount(components[probability > config.certain], minlength=components.max() + 1)
+    keep = certain * voxel_mm3 > config.minimum_volume_mm3
+    keep[0] = False
+    mask: Mask = keep[components]
+    return mask
+
+
+def without_known(probability: Array, scans: Array, config: PredictConfig, spacing_mm: float) -> Array:
+    """The probability (z, y, x), brought down to the threshold in lesions that the baseline shows, too.
+
+    `scans` (2, z, y, x) are what the network saw, 0 outside the brain, on an isotropic grid. Blur, slice thickness, edge enhancement and small
+    displacements make an old lesion look brighter or larger, but only move its signal about: what the follow-up has gained in and near a new lesion
+    is all of the lesion's signal, and next to nothing where the scans differ in quality alone. A lesion with less than `config.gain` of it is known.
+    """
+    if config.gain is None:
+        return probability
+    components, _ = ndimage.label(probability > config.threshold)
+    new, known = probability.copy(), 0
+    margin = math.ceil(AROUND_MM / spacing_mm)
+    boxes = ndimage.find_objects(components)
+    for number in np.setdiff1d(components[probability > config.certain], 0):
+        box = tuple(slice(max(side.start - margin, 0), side.stop + margin) for side in boxes[number - 1])
+        lesion = components[box] == number
+        if not _is_gained(lesion, components[box] > 0, scans[:, *box], config.gain, spacing_mm):
+            new[box][lesion] = config.threshold
+            known += 1
+    logger.info("candidates left out because the baseline shows them, too: %d", known)
+    return new
+
+
+def _is_gained(lesion: Mask, lesions: Mask, scans: Array, gain: float, spacing_mm: float) -> bool:
+    """Whether the follow-up's rise in and near the lesion adds up to that share of its own signal, each above the median of the tissue around.
+
+    Other lesions are neither near nor around.
+    """
+    distance_mm = ndimage.distance_transform_edt(~lesion, sampling=spacing_mm)
+    own = scans.any(axis=0) & (lesion | ~lesions)
+    around = (distance_mm > NEAR_MM) & (distance_mm <= AROUND_MM) & own
+    if not around.any():
+        return True
+    followup, rise = scans[1], scans[1] - scans[0]
+    gained = (rise - np.median(rise[around]))[(distance_mm <= NEAR_MM) & own].sum()
+    signal = (followup - np.median(followup[around]))[lesion].sum()
+    return bool(gained > 0 and gained >= gain * signal)

@@ -1,0 +1,60 @@
+"""A mask to a list of lesions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from ..arrays import Array, Labels, Mask
+from ..images import grids
+from .place import Anatomy, Place
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One new lesion: a component of the mask; voxels that share a face belong together, as in the official score."""
+
+    number: int  # 1 is the largest
+    voxels: int
+    volume_mm3: float
+    diameter_mm: float  # of the ball of that volume
+    centre_ras_mm: tuple[float, float, float]  # centre of mass: right, anterior, superior
+    mean_probability: float
+    peak_probability: float
+    place: Place | None  # None where no brain was looked at
+
+
+def numbered(mask: Mask) -> Labels:
+    """The lesions of a mask (z, y, x) numbered from 1, largest first; equal ones in array order."""
+    components, count = ndimage.label(mask)
+    voxels = np.bincount(components.ravel(), minlength=count + 1)[1:]
+    numbers = np.zeros(count + 1, dtype=np.int32)
+    numbers[1 + np.argsort(-voxels, kind="stable")] = np.arange(1, count + 1)
+    labels: Labels = numbers[components]
+    return labels
+
+
+def describe(
+    mask: Mask, probability: Array, grid: sitk.Image, anatomy: Anatomy | None = None
+) -> list[Lesion]:
+    """The lesions of a mask (z, y, x) in the order of `numbered`. `grid` places the voxels in the patient, as does that of `anatomy`."""
+    labels = numbered(mask)
+    lesions = []
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        index = np.argwhere(labels[box] == number) + [side.start for side in box]
+        inside = probability[tuple(index.T)]
+        volume_mm3 = len(index) * grids.voxel_mm3(grid)
+        lesions.append(
+            Lesion(
+                number=number,
+                voxels=len(index),
+                volume_mm3=volume_mm3,
+                diameter_mm=float((6 * volume_mm3 / np.pi) ** (1 / 3)),
+                centre_ras_mm=grids.to_ras_mm(grid, tuple(index.mean(axis=0))),
+                mean_probability=float(inside.mean(dtype=np.float64)),
+                peak_probability=float(inside.max()),
+                place=anatomy.place(grids.points(index, grid)) if anatomy else None,
+            )
+        )
+    return lesions

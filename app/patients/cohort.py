@@ -1,0 +1,191 @@
+"""A cohort: who is in it, who is finished, how the others are done side by side, and what came out."""
+
+import csv
+import ctypes
+import logging
+import threading
+import time
+from collections.abc import Generator, Sequence
+from concurrent import futures
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import InputError
+from ..files import aside, clear_leftovers, writing
+from ..results import record
+from ..results.outputs import Outputs
+from ..results.record import Record
+from . import bids, cases
+from .cases import Case
+from .segmenter import Segmenter
+
+SUMMARY_FIELDS = ("patient", "status", "new_lesions", "volume_ml", "seconds", "warnings", "problem")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one patient ended."""
+
+    patient: str
+    record: Record | None  # None: failed
+    problem: str = ""  # why it failed, in one line without paths
+    skipped: bool = False  # it was finished before, with the same program, weights, settings and scans
+
+    def in_words(self) -> str:
+        """'2 new lesions, 0.07 ml, 85 s'."""
+        if self.record is None:
+            return f"failed: {self.problem}"
+        count = self.record.new_lesions
+        found = f"{count} new lesion{'' if count == 1 else 's'}, {self.record.volume_ml:.2f} ml"
+        return (
+            f"{found}, finished before"
+            if self.skipped
+            else f"{found}, {sum(self.record.seconds.values()):.0f} s"
+        )
+
+
+def find(source: Path, output: Path) -> tuple[list[Case], list[InputError]]:
+    """Every patient of a CSV table, a BIDS data set or a folder, sorted by name, and what could not be paired.
+
+    Raises InputError if the source is missing, holds nobody, or is the output.
+    """
+    if source.resolve() == output.resolve():
+        raise InputError(f"{output}: the input folder itself; wanted another one for the results")
+    if source.suffix.lower() == ".csv":
+        return cases.read_table(source)
+    if bids.is_bids(source):
+        return bids.find_cases(source)
+    return cases.find_cases(source, output)
+
+
+def outputs_of(case: Case, output: Path) -> Outputs:
+    """Where a patient's results go: a folder of its own, or where BIDS has them."""
+    return Outputs.in_folder(output / case.name) if case.bids is None else Outputs.in_bids(output / case.bids)
+
+
+def segment(case: Case, output: Path, segmenter: Segmenter) -> Outcome:
+    """Do one patient, unless it is finished; results of anything else go. All files are written aside and then renamed, run.json last."""
+    outputs = outputs_of(case, output)
+    wanted = outputs.wanted()
+    words = {str(case.baseline): "baseline", str(case.followup): "follow-up", str(output): "output"}
+    try:
+        before = record.read(wanted["record"])
+        if (
+            before is not None
+            and before.task == segmenter.task(case.baseline, case.followup)
+            and all(path.is_file() for path in wanted.values())
+        ):
+            return Outcome(case.name, before, skipped=True)
+        _remove(outputs)
+        with aside(output) as folder:
+            unfinished = {name: folder / path.name for name, path in wanted.items()}
+            segmenter.segment(case.baseline, case.followup, Outputs(**unfinished))
+            for name, path in wanted.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                unfinished[name].replace(path)
+        return Outcome(case.name, record.read(wanted["record"]))
+    except InputError as error:
+        _remove(outputs)
+        problem = str(error).splitlines()[0]
+        for name, word in words.items():
+            problem = problem.replace(name, word)
+        return Outcome(case.name, None, problem)
+
+
+def _remove(outputs: Outputs) -> None:
+    """Remove earlier results, the record, which says that they are whole, first."""
+    for path in reversed(list(outputs.wanted().values())):
+        path.unlink(missing_ok=True)
+
+
+class Future(Protocol):
+    """A patient's work, here or on another machine."""
+
+    def exception(self) -> BaseException | None: ...
+    def result(self) -> Any: ...
+
+
+def outcome_of(case: Case, future: Future) -> Outcome:
+    """What came of a patient's work. An error that nobody foresaw is that patient's, and must not stop the others."""
+    error = future.exception()
+    if error is None:
+        outcome: Outcome = future.result()
+        return outcome
+    logger.error("%s: unexpected error; please report it", case.name, exc_info=error)
+    return Outcome(case.name, None, f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def in_threads(
+    todo: Sequence[Case], output: Path, segmenter: Segmenter, jobs: int
+) -> Generator[Outcome, None, None]:
+    """Do patients, `jobs` at a time, in threads that share the networks; outcomes as they come. Closed early, it stops the threads.
+
+    The compiled parts of torch, ITK and scipy let other threads run, so that one patient is prepared while another is in the network.
+    """
+    busy: set[int] = set()
+
+    def work(case: Case) -> Outcome:
+        busy.add(threading.get_ident())
+        try:
+            return segment(case, output, segmenter)
+        finally:
+            busy.discard(threading.get_ident())
+
+    clear_leftovers(output)
+    pool = futures.ThreadPoolExecutor(jobs)
+    try:
+        waiting = {pool.submit(work, case): case for case in todo}
+        for future in futures.as_completed(waiting):
+            yield outcome_of(waiting[future], future)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        while busy:  # more than once: Python drops an exception that meets a finalizer
+            for thread in tuple(busy):
+                _interrupt(thread)
+            time.sleep(1)
+        pool.shutdown(wait=True)
+        clear_leftovers(output)
+
+
+def _interrupt(thread: int) -> None:
+    """Raise SystemExit in a thread at its next Python instruction, as a signal does in the main thread: open files and folders are cleaned up."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(SystemExit))
+
+
+def write_summary(outcomes: Sequence[Outcome], path: Path) -> None:
+    """One row a patient that has ended, sorted by name."""
+    with writing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, SUMMARY_FIELDS)
+        table.writeheader()
+        table.writerows(_row(outcome) for outcome in sorted(outcomes, key=lambda outcome: outcome.patient))
+
+
+def _row(outcome: Outcome) -> dict[str, object]:
+    done = outcome.record
+    if done is None:
+        return {"patient": outcome.patient, "status": "failed", "problem": outcome.problem}
+    return {
+        "patient": outcome.patient,
+        "status": "done",
+        "new_lesions": done.new_lesions,
+        "volume_ml": f"{done.volume_ml:.3f}",
+        "seconds": f"{sum(done.seconds.values()):.1f}",
+        "warnings": "; ".join(done.warnings),
+    }
+
+
+def time_left_s(outcomes: Sequence[Outcome], patients: int, elapsed_s: float) -> float | None:
+    """Seconds until all patients have ended, if the rest take as long as those that were done in this run; None before the first was."""
+    done = sum(not outcome.skipped for outcome in outcomes)
+    return elapsed_s / done * (patients - len(outcomes)) if done else None
+
+
+def in_words(seconds: float) -> str:
+    """'45 s', '12 min', '3 h 20 min'."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,154 @@
+"""What is written for one patient: the mask always, the rest when asked for."""
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import SimpleITK as sitk
+
+from ..errors import InputError
+from ..files import writing
+from ..images import grids, headers, storage
+from ..method.preprocessing import Pair
+from ..method.registration import Aligned
+from ..pipeline import Result
+from . import picture, report, tables
+
+if TYPE_CHECKING:  # DICOM's packages are optional
+    from ..images.dicom import Series
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where a patient's results go; None: not wanted."""
+
+    mask: Path
+    probability: Path | None = None
+    lesions_csv: Path | None = None
+    lesions_json: Path | None = None
+    report: Path | None = None
+    record: Path | None = None  # versions, settings, hashes, seconds: see record.py
+
+    @staticmethod
+    def in_folder(folder: Path) -> "Outputs":
+        """All of them, under their usual names."""
+        return Outputs(
+            mask=folder / "new_lesions.nii.gz",
+            probability=folder / "probability.nii.gz",
+            lesions_csv=folder / "lesions.csv",
+            lesions_json=folder / "lesions.json",
+            report=folder / "report.html",
+            record=folder / "run.json",
+        )
+
+    @staticmethod
+    def named(
+        mask: Path, probability: Path | None, lesions: Path | None, report: Path | None, record: Path | None
+    ) -> "Outputs":
+        """Those that a user names; the suffix of `lesions`, .csv or .json, tells the kind of table. Raises InputError for another."""
+        kinds = {".csv": "lesions_csv", ".json": "lesions_json"}
+        if lesions is None:
+            return Outputs(mask, probability, report=report, record=record)
+        if lesions.suffix.lower() not in kinds:
+            raise InputError(f"{lesions}: not a table's name; wanted one that ends in .csv or .json")
+        table = {kinds[lesions.suffix.lower()]: lesions}
+        return Outputs(mask, probability, report=report, record=record, **table)
+
+    @staticmethod
+    def in_bids(stem: Path) -> "Outputs":
+        """All of them, named as BIDS derivatives; `stem` is folder and begin of the name: sub-01/ses-02/anat/sub-01_ses-02."""
+
+        def derivative(ending: str) -> Path:
+            return stem.with_name(f"{stem.name}_desc-newLesions_{ending}")
+
+        return Outputs(
+            mask=derivative("mask.nii.gz"),
+            probability=derivative("probseg.nii.gz"),
+            lesions_csv=derivative("lesions.csv"),
+            lesions_json=derivative("lesions.json"),
+            report=derivative("report.html"),
+            record=derivative("run.json"),
+        )
+
+    def wanted(self) -> dict[str, Path]:
+        """{field: path} of every file that is wanted; the record comes last, as it is written last."""
+        paths = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        paths["record"] = paths.pop("record")
+        return {name: path for name, path in paths.items() if path is not None}
+
+    def check(self) -> None:
+        """Raise InputError before any work is done if a name or a folder cannot be written."""
+        for path in (None if self._is_segmentation else self.mask, self.probability):
+            if path is not None:
+                headers.suffix_of(path)
+        for path in self.wanted().values():
+            _check_folder(path)
+
+    def check_source(self, followup: "Path | Series") -> None:
+        """Raise InputError before any work is done if the mask is to be a DICOM Segmentation, and the follow-up is not what it can refer to."""
+        if self._is_segmentation:
+            if isinstance(followup, Path):
+                raise InputError(
+                    f"{self.mask}: a DICOM Segmentation of {followup}; wanted a follow-up that is DICOM too, or an image as output"
+                )
+            from ..images import dicom_seg
+
+            dicom_seg.check(followup)
+
+    def write(self, result: Result, followup: "Path | Series") -> None:
+        """Write what is wanted of a result; the record, which is of more, is not. The mask comes last: where it is, the rest is.
+
+        Images are placed by their headers where that of `followup` places it.
+        """
+        placed_by = followup if isinstance(followup, Path) else None
+        if self.probability is not None:
+            storage.write(result.probability, self.probability, geometry_of=placed_by)
+        if self.lesions_csv is not None:
+            _write_text(tables.as_csv(result.lesions), self.lesions_csv)
+        if self.lesions_json is not None:
+            _write_text(tables.as_json(result.lesions), self.lesions_json)
+        if self.report is not None:
+            _write_text(report.page(result), self.report)
+        if self._is_segmentation and not isinstance(followup, Path):
+            from ..images import dicom_seg
+
+            dicom_seg.write(result.mask, followup, self.mask)
+        else:
+            storage.write(result.mask, self.mask, geometry_of=placed_by)
+
+    @property
+    def _is_segmentation(self) -> bool:
+        return self.mask.suffix.lower() == ".dcm"
+
+
+def write_prepared(pair: Pair, aligned: Aligned, folder: Path) -> None:
+    """Write a prepared pair, its brain mask, both transforms (from middle space to each scan; ITK's text format) and a picture."""
+    storage.write(grids.like(pair.baseline, pair.grid), folder / "baseline.nii.gz")
+    storage.write(grids.like(pair.followup, pair.grid), folder / "followup.nii.gz")
+    storage.write(grids.like(pair.brain, pair.grid), folder / "brain.nii.gz")
+    for transform, name in (
+        (aligned.to_baseline, "to_baseline.tfm"),
+        (aligned.to_followup, "to_followup.tfm"),
+    ):
+        with writing(folder / name) as unfinished:
+            sitk.WriteTransform(transform, str(unfinished))
+    with writing(folder / "picture.png") as unfinished:
+        unfinished.write_bytes(picture.png(picture.overview(pair)))
+
+
+def _write_text(text: str, path: Path) -> None:
+    with writing(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8", newline="")
+
+
+def _check_folder(path: Path) -> None:
+    """Raise InputError unless `path` can be made: its nearest existing folder is one, and may be written to."""
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; wanted a file's name")
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: {folder} cannot be written to; wanted a folder with write permission")

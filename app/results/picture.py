@@ -1,0 +1,81 @@
+"""Slices of a scan as pictures, with the outline of a mask."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+from scipy import ndimage
+
+from ..arrays import Array, Mask
+from ..method.preprocessing import Pair
+
+Rgb = npt.NDArray[np.uint8]
+Values = TypeVar("Values", bound=np.generic)
+
+BRIGHTEST = 2.5  # scaled intensity shown white; the brain's mode is 1
+OUTLINE = (255, 40, 40)
+
+
+def plane(
+    volume: npt.NDArray[Values], axis: int, centre: tuple[int, ...], half_width: int
+) -> npt.NDArray[Values]:
+    """A slice through `centre` (z, y, x) across `axis`, as read on screen: top is superior or anterior, left is the patient's right or front.
+
+    Returns (2 half_width, 2 half_width), 0 beyond the volume.
+    """
+    whole = np.take(volume, centre[axis], axis)
+    middle = [centre[other] for other in range(3) if other != axis]
+    spans = [np.arange(position - half_width, position + half_width) for position in middle]
+    there = [(span >= 0) & (span < side) for span, side in zip(spans, whole.shape, strict=True)]
+    cut = np.zeros((2 * half_width, 2 * half_width), dtype=volume.dtype)
+    cut[np.ix_(*there)] = whole[np.ix_(*(span[ok] for span, ok in zip(spans, there, strict=True)))]
+    return (
+        cut if axis == 0 else cut[::-1]
+    )  # rows run to posterior in an axial slice, to superior in the others
+
+
+def slice_rgb(scan: Array, mask: Mask, axis: int, centre: tuple[int, ...], half_width: int) -> Rgb:
+    """That plane as colours: scan values 0 to BRIGHTEST as grey, the mask's outline in red; (2 half_width, 2 half_width, 3)."""
+    inside = plane(mask, axis, centre, half_width)
+    outline = inside & ~ndimage.binary_erosion(inside, border_value=1)
+    grey = np.clip(plane(scan, axis, centre, half_width) / BRIGHTEST, 0, 1) * 255
+    return np.stack([np.where(outline, colour, grey) for colour in OUTLINE], axis=-1).astype(np.uint8)
+
+
+def outline_path(mask: Mask) -> str:
+    """The edges between the pixels inside and outside a mask (rows, columns) as an SVG path in pixels: 'M1 1h3M1 4h3...'."""
+    padded = np.pad(mask, 1).astype(np.int8)
+    steps = []
+    for edges, line in (
+        (np.diff(padded, axis=0)[:, 1:-1], "M{1} {0}h{2}"),
+        (np.diff(padded, axis=1)[1:-1].T, "M{0} {1}v{2}"),
+    ):
+        for at, row in enumerate(edges):
+            runs, count = ndimage.label(row != 0)
+            for run in ndimage.find_objects(runs, count):
+                steps.append(line.format(at, run[0].start, run[0].stop - run[0].start))
+    return "".join(steps)
+
+
+def overview(pair: Pair) -> Rgb:
+    """Baseline above follow-up: axial, coronal and sagittal slices through the brain's middle, the brain outlined."""
+    centre = tuple(int(np.median(positions)) for positions in np.nonzero(pair.brain))
+    half_width = max(pair.brain.shape) // 2 + 4
+    rows = [
+        np.concatenate([slice_rgb(scan, pair.brain, axis, centre, half_width) for axis in range(3)], axis=1)
+        for scan in (pair.baseline, pair.followup)
+    ]
+    return np.concatenate(rows, axis=0)
+
+
+def png(picture: Rgb) -> bytes:
+    """(rows, columns, 3) or, grey, (rows, columns) as the bytes of a PNG file."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "slice.png"
+        sitk.WriteImage(
+            sitk.GetImageFromArray(np.ascontiguousarray(picture), isVector=picture.ndim == 3), str(path)
+        )
+        return path.read_bytes()

@@ -1,0 +1,442 @@
+"""How good is a mask? The measures of the MSSEG-2 challenge, as animaSegPerfAnalyzer (Anima, Inria) computes them, from arrays.
+
+Masks and label images are arrays `(z, y, x)`, spacings `(z, y, x)` in mm. "Prediction" is the tool's test image. Sources: the tool's behaviour, and
+Commowick et al., "Objective evaluation of multiple sclerosis lesion segmentation...", Scientific Reports 8:13650 (2018).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from ..arrays import Labels, Mask
+
+Spacing = tuple[float, float, float]  # (z, y, x), mm
+
+NO_LESION_MINIMUM_MM3 = 3.0  # where the reference is empty the tool uses this, whatever minimum it was given
+
+
+@dataclass(frozen=True)
+class DetectionRules:
+    """When two lesions count as the same; the defaults are the challenge's."""
+
+    minimum_volume_mm3: float = 3.0  # a lesion must be larger than this, or it is background
+    alpha: float = 0.10  # more than this fraction of a lesion must be covered by the other mask
+    beta: float = 0.70  # no lesion that covers it may lie outside by more than this fraction of itself ...
+    gamma: float = 0.65  # ... until this fraction of the cover has been looked at, largest shares first
+
+
+OFFICIAL = DetectionRules()
+
+
+@dataclass(frozen=True)
+class VoxelOverlap:
+    """How the voxels of two masks or label images agree; the size of a lesion plays no part.
+
+    With several labels the counts are sums over the labels: a voxel counts as shared where both images carry the same label.
+    """
+
+    shared: int  # voxels with the same label, background not counted
+    predicted: int  # foreground voxels of the prediction
+    reference: int  # foreground voxels of the reference
+    background: int  # voxels that are background in both
+    labels: int  # 1 for masks
+
+    @property
+    def jaccard(self) -> float:
+        """shared / union, union = predicted + reference - shared. 0 to 1, higher is better. One mask empty: 0; both: nan. Anima "Jaccard"."""
+        return _ratio(self.shared, self.predicted + self.reference - self.shared)
+
+    @property
+    def dice(self) -> float:
+        """2J / (1 + J) = 2 shared / (predicted + reference). 0 to 1, higher is better. One mask empty: 0; both: nan. Anima "Dice"."""
+        return _ratio(2 * self.shared, self.predicted + self.reference)
+
+    @property
+    def sensitivity(self) -> float:
+        """shared / reference. 0 to 1, higher is better. Prediction empty: 0; reference empty: nan. Anima "Sensitivity"."""
+        return _ratio(self.shared, self.reference)
+
+    @property
+    def specificity(self) -> float:
+        """TN / (TN + FP / L), L labels. 0 to 1, higher is better. Prediction empty: 1; no voxel left: nan. Anima "Specificity"."""
+        return _ratio(self.background, self.background + (self.predicted - self.shared) / self.labels)
+
+    @property
+    def ppv(self) -> float:
+        """shared / predicted. 0 to 1, higher is better. Reference empty: 0; prediction empty: nan. Anima "PPV"."""
+        return _ratio(self.shared, self.predicted)
+
+    @property
+    def npv(self) -> float:
+        """TN / (TN + FN / L), L labels. 0 to 1, higher is better. Reference empty: 1; no voxel left: nan. Anima "NPV"."""
+        return _ratio(self.background, self.background + (self.reference - self.shared) / self.labels)
+
+    @property
+    def relative_volume_error_percent(self) -> float:
+        """100 (predicted - reference) / reference. %, -100 upwards, 0 is best. Prediction empty: -100; reference empty: nan.
+        Anima "RelativeVolumeError"."""
+        return _ratio(100 * (self.predicted - self.reference), self.reference)
+
+
+@dataclass(frozen=True)
+class MatchedLesion:
+    """One lesion of one mask, seen against the other mask."""
+
+    voxels: int
+    volume_mm3: float
+    detected: bool  # by the rules; for a predicted lesion: it is a true one
+    overlap: float  # fraction of it that lesions of the other mask cover, 0 to 1
+    centre: tuple[float, float, float]  # mean voxel index (z, y, x)
+
+
+@dataclass(frozen=True)
+class LesionMatches:
+    """Which lesions of the reference were found, and which of the prediction are true. Each tuple goes from the largest lesion to the smallest."""
+
+    reference: tuple[MatchedLesion, ...]
+    predicted: tuple[MatchedLesion, ...]
+    empty_reference: bool  # not one voxel, so that there is nothing to find
+
+    @property
+    def detected_lesions(self) -> int:
+        """Lesions of the reference that were found. 0 to their number, higher is better. A mask empty: 0."""
+        return sum(lesion.detected for lesion in self.reference)
+
+    @property
+    def sensl(self) -> float:
+        """Detected reference lesions / reference lesions. 0 to 1, higher is better. Reference empty or all its lesions too small: nan;
+        prediction empty: 0. Anima "SensL"."""
+        return _ratio(self.detected_lesions, len(self.reference))
+
+    @property
+    def ppvl(self) -> float:
+        """True predicted lesions / predicted lesions. 0 to 1, higher is better. Prediction empty or all its lesions too small: 0;
+        reference empty: nan. Anima "PPVL"."""
+        if self.empty_reference:
+            return math.nan
+        return sum(lesion.detected for lesion in self.predicted) / max(len(self.predicted), 1)
+
+    @property
+    def f1(self) -> float:
+        """2 PPVL SensL / (PPVL + SensL). 0 to 1, higher is better. 0 if both are 0 or SensL is nan; reference empty: nan. Anima "F1_score"."""
+        if self.empty_reference:
+            return math.nan
+        total = self.ppvl + self.sensl
+        return 2 * self.ppvl * self.sensl / total if total > 0 else 0.0
+
+    @property
+    def false_lesions(self) -> int:
+        """Predicted lesions that are not true; all of them where the reference is empty. 0 upwards, lower is better. Prediction empty: 0.
+        With an empty reference: Anima "NbTestedLesions"."""
+        return sum(not lesion.detected for lesion in self.predicted)
+
+    @property
+    def false_volume_mm3(self) -> float:
+        """Volume of the predicted lesions that are not true. mm^3, 0 upwards, lower is better. Prediction empty: 0.
+        With an empty reference: Anima "VolTestedLesions"."""
+        return sum((lesion.volume_mm3 for lesion in self.predicted if not lesion.detected), 0.0)
+
+
+@dataclass(frozen=True)
+class CaseMetrics:
+    """Every measure of one case. Ranges, directions and empty masks: see the property or function of the same name."""
+
+    jaccard: float
+    dice: float
+    sensitivity: float
+    specificity: float
+    ppv: float
+    npv: float
+    relative_volume_error_percent: float
+    hausdorff_mm: float  # the three distances are nan if one mask is empty, or `distances=False`
+    contour_mean_distance_mm: float
+    surface_distance_mm: float
+    ppvl: float
+    sensl: float
+    f1: float
+    reference_lesions: int
+    predicted_lesions: int
+    detected_lesions: int  # of the reference
+    missed_lesions: int  # of the reference
+    true_lesions: int  # of the prediction
+    false_lesions: int  # of the prediction
+    false_volume_mm3: float
+    reference_volume_mm3: float  # of all voxels, small lesions included
+    predicted_volume_mm3: float
+
+
+def evaluate(
+    prediction: Mask,
+    reference: Mask,
+    spacing_mm: Spacing,
+    rules: DetectionRules = OFFICIAL,
+    distances: bool = True,
+) -> CaseMetrics:
+    """All measures of one case.
+
+    `prediction` and `reference`: boolean `(z, y, x)` of one shape; `spacing_mm`: (z, y, x). `distances=False` saves their time.
+    Raises ValueError if the shapes differ.
+    """
+    return case_metrics(
+        prediction, reference, spacing_mm, match_lesions(prediction, reference, spacing_mm, rules), distances
+    )
+
+
+def case_metrics(
+    prediction: Mask, reference: Mask, spacing_mm: Spacing, lesions: LesionMatches, distances: bool = True
+) -> CaseMetrics:
+    """All measures of one case whose lesions are matched already; otherwise as `evaluate`."""
+    prediction, reference = np.asarray(prediction, np.bool_), np.asarray(reference, np.bool_)
+    voxels = voxel_overlap(prediction.view(np.uint8), reference.view(np.uint8))
+    hausdorff_mm = contour_mean_mm = surface_mm = math.nan
+    if distances:
+        predicted_contour, reference_contour = (
+            contour(prediction.view(np.uint8)),
+            contour(reference.view(np.uint8)),
+        )
+        hausdorff_mm = hausdorff_distance_mm(prediction, reference, spacing_mm)
+        contour_mean_mm = contour_mean_distance_mm(predicted_contour, reference_contour, spacing_mm)
+        surface_mm = surface_distance_mm(predicted_contour, reference_contour, spacing_mm)
+    voxel = voxel_mm3(spacing_mm)
+    return CaseMetrics(
+        jaccard=voxels.jaccard,
+        dice=voxels.dice,
+        sensitivity=voxels.sensitivity,
+        specificity=voxels.specificity,
+        ppv=voxels.ppv,
+        npv=voxels.npv,
+        relative_volume_error_percent=voxels.relative_volume_error_percent,
+        hausdorff_mm=hausdorff_mm,
+        contour_mean_distance_mm=contour_mean_mm,
+        surface_distance_mm=surface_mm,
+        ppvl=lesions.ppvl,
+        sensl=lesions.sensl,
+        f1=lesions.f1,
+        reference_lesions=len(lesions.reference),
+        predicted_lesions=len(lesions.predicted),
+        detected_lesions=lesions.detected_lesions,
+        missed_lesions=len(lesions.reference) - lesions.detected_lesions,
+        true_lesions=len(lesions.predicted) - lesions.false_lesions,
+        false_lesions=lesions.false_lesions,
+        false_volume_mm3=lesions.false_volume_mm3,
+        reference_volume_mm3=voxels.reference * voxel,
+        predicted_volume_mm3=voxels.predicted * voxel,
+    )
+
+
+def voxel_mm3(spacing_mm: Spacing) -> float:
+    """Volume of one voxel in mm^3, multiplied x first as the tool does, so that a lesion of exactly the minimum volume falls on the same side."""
+    return spacing_mm[2] * spacing_mm[1] * spacing_mm[0]
+
+
+def voxel_overlap(prediction: Labels, reference: Labels) -> VoxelOverlap:
+    """Count how the voxels of two label images agree. Raises ValueError if the shapes differ."""
+    _same_shape(prediction, reference)
+    union = np.count_nonzero(prediction | reference)
+    return VoxelOverlap(
+        shared=int(np.count_nonzero((prediction == reference) & (reference > 0))),
+        predicted=int(np.count_nonzero(prediction)),
+        reference=int(np.count_nonzero(reference)),
+        background=prediction.size - int(union),
+        labels=max(int(prediction.max()), int(reference.max()), 1),
+    )
+
+
+def match_lesions(
+    prediction: Mask, reference: Mask, spacing_mm: Spacing, rules: DetectionRules = OFFICIAL
+) -> LesionMatches:
+    """Match the lesions of two masks `(z, y, x)` by the rules of `detected`.
+
+    A lesion is a component of the 6-neighbourhood larger than the minimum volume; smaller ones are background, in both masks. Where the reference is
+    empty that minimum is always 3 mm^3. Raises ValueError if the shapes differ.
+    """
+    _same_shape(prediction, reference)
+    prediction, reference = np.asarray(prediction, np.bool_), np.asarray(reference, np.bool_)
+    empty_reference = not reference.any()
+    minimum_mm3 = NO_LESION_MINIMUM_MM3 if empty_reference else rules.minimum_volume_mm3
+    voxel = voxel_mm3(spacing_mm)
+    minimum_voxels = math.floor(minimum_mm3 / voxel) + 1  # strictly larger
+
+    box = _bounding_box(prediction | reference)
+    reference_labels, reference_sizes = components(reference[box], minimum_voxels)
+    predicted_labels, predicted_sizes = components(prediction[box], minimum_voxels)
+    table = overlap_table(reference_labels, predicted_labels)
+
+    def lesions(
+        labels: Labels, sizes: npt.NDArray[np.int64], overlaps: npt.NDArray[np.int64]
+    ) -> tuple[MatchedLesion, ...]:
+        points = _indices(labels)
+        owners = labels[tuple(points.T)]
+        sums = [np.bincount(owners, weights=axis, minlength=sizes.size + 1)[1:] for axis in points.T]
+        centres = np.stack(sums, axis=1) / sizes[:, None] + [side.start for side in box]
+        found = detected(overlaps, rules)
+        covered = overlaps[1:, 1:].sum(axis=1) / sizes
+        return tuple(
+            MatchedLesion(
+                int(size), float(size * voxel), bool(is_found), float(part), (float(z), float(y), float(x))
+            )
+            for size, is_found, part, (z, y, x) in zip(sizes, found, covered, centres, strict=True)
+        )
+
+    return LesionMatches(
+        reference=lesions(reference_labels, reference_sizes, table),
+        predicted=lesions(predicted_labels, predicted_sizes, table.T),
+        empty_reference=empty_reference,
+    )
+
+
+def components(mask: Mask, minimum_voxels: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Lesions of a mask: labels `(z, y, x)`, 1 for the largest (of equal ones, the first in raster order), and the voxels of each.
+
+    Components of the 6-neighbourhood with fewer than `minimum_voxels` become background.
+    """
+    labels, count = ndimage.label(mask)
+    inside = labels[mask]
+    sizes = np.bincount(inside, minlength=count + 1)[1:]
+    order = np.argsort(-sizes, kind="stable")
+    kept = order[sizes[order] >= minimum_voxels]
+    rank = np.zeros(count + 1, np.int32)
+    rank[kept + 1] = np.arange(1, kept.size + 1)
+    labels[mask] = rank[inside]
+    return labels, sizes[kept]
+
+
+def overlap_table(reference_labels: Labels, predicted_labels: Labels) -> npt.NDArray[np.int64]:
+    """T[i, j] = voxels of reference lesion i and predicted lesion j: (lesions + 1, lesions + 1). 0 is background; T[0, 0] is left 0."""
+    rows, columns = int(reference_labels.max(initial=0)) + 1, int(predicted_labels.max(initial=0)) + 1
+    lesions = (reference_labels | predicted_labels) > 0
+    pairs = reference_labels[lesions].astype(np.int64) * columns + predicted_labels[lesions]
+    return np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)
+
+
+def detected(table: npt.NDArray[np.int64], rules: DetectionRules = OFFICIAL) -> Mask:
+    """Which lesions of the rows are found by those of the columns: (lesions,) booleans. `table` is that of `overlap_table`, or its transpose.
+
+    More than alpha of the lesion must be covered. Then those that cover it are visited, largest share first (of equal ones, the larger lesion), until
+    they make up gamma of the cover: none of them may have more than beta of itself in the rows' background.
+    """
+    cover = table[1:, 1:]
+    covered = cover.sum(axis=1)
+    outside = table[0, 1:] / table[:, 1:].sum(axis=0)
+    found: Mask = covered / table[1:].sum(axis=1) > rules.alpha
+    for row in np.flatnonzero(found):
+        weight = 0.0
+        for column in np.argsort(-cover[row], kind="stable"):
+            if weight >= rules.gamma:
+                break
+            if outside[column] > rules.beta:
+                found[row] = False
+                break
+            weight += cover[row, column] / covered[row]
+    return found
+
+
+def contour(labels: Labels) -> Labels:
+    """The label image reduced to contour voxels: those with a 6-neighbour of another label, background included. The image's edge is no contour."""
+    box = _bounding_box(labels > 0, margin=1)
+    inner = labels[box]
+    edge = np.zeros(inner.shape, np.bool_)
+    for axis in range(inner.ndim):
+        low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(inner.ndim))
+        high = tuple(slice(1, None) if a == axis else slice(None) for a in range(inner.ndim))
+        changes = inner[low] != inner[high]
+        edge[low] |= changes
+        edge[high] |= changes
+    result = np.zeros_like(labels)
+    result[box] = np.where(edge, inner, 0)
+    return result
+
+
+def hausdorff_distance_mm(prediction: Mask, reference: Mask, spacing_mm: Spacing) -> float:
+    """Largest distance from a voxel of one mask to the nearest of the other, either way. mm, 0 upwards, lower is better. A mask empty: nan.
+    Anima "HausdorffDistance"."""
+    if not (prediction.any() and reference.any()):
+        return math.nan
+
+    def farthest(mask: Mask, other: Mask) -> float:
+        # Voxels inside the other mask are at 0, and the nearest voxel to one outside lies on the other's contour.
+        return float(_nearest_mm(mask & ~other, contour(other.view(np.uint8)), spacing_mm).max(initial=0.0))
+
+    return max(farthest(prediction, reference), farthest(reference, prediction))
+
+
+def contour_mean_distance_mm(
+    predicted_contour: Labels, reference_contour: Labels, spacing_mm: Spacing
+) -> float:
+    """The larger of the two mean distances from one contour to the other, label values ignored. mm, 0 upwards, lower is better. A mask empty, or full
+    and so without contour: nan. Anima "ContourMeanDistance"."""
+
+    def mean(source: Labels, target: Labels) -> float:
+        return _mean(_nearest_mm(source, target, spacing_mm))
+
+    return max(mean(predicted_contour, reference_contour), mean(reference_contour, predicted_contour))
+
+
+def surface_distance_mm(
+    predicted_contour: Labels, reference_contour: Labels, spacing_mm: Spacing, strict: bool = False
+) -> float:
+    """Average symmetric surface distance: mean over the voxels of both contours of the distance to the other contour of the same label.
+
+    mm, 0 upwards, lower is better; a mask empty or full: nan. `strict` gives what Anima prints as "SurfaceDistance": there each voxel, in raster
+    order, is given the smallest distance met so far instead of its own, so the number depends on where the first good voxel is and is too small.
+    """
+    as_printed: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] = (
+        np.minimum.accumulate if strict else np.asarray
+    )
+    distances = []
+    for label in range(1, max(int(predicted_contour.max()), int(reference_contour.max())) + 1):
+        ours, theirs = predicted_contour == label, reference_contour == label
+        distances += [
+            as_printed(_nearest_mm(theirs, ours, spacing_mm)),
+            as_printed(_nearest_mm(ours, theirs, spacing_mm)),
+        ]
+    return _mean(np.concatenate(distances)) if distances else math.nan
+
+
+def _nearest_mm(
+    source: npt.NDArray[np.generic], target: npt.NDArray[np.generic], spacing_mm: Spacing
+) -> npt.NDArray[np.float64]:
+    """Distance of every non-zero voxel of `source`, in raster order, to the nearest of `target`: (n,) mm; nan if there is none."""
+    points, goals = _indices(source) * spacing_mm, _indices(target) * spacing_mm
+    if not len(goals):
+        return np.full(len(points), math.nan)
+    distances: npt.NDArray[np.float64] = cKDTree(goals).query(points)[0]
+    return distances
+
+
+def _indices(volume: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    """(z, y, x) of the non-zero voxels in raster order: (n, 3). Many times faster than `np.argwhere` on a whole scan."""
+    return np.stack(np.unravel_index(np.flatnonzero(volume.ravel() != 0), volume.shape), axis=1)
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float:
+    return float(values.mean()) if values.size else math.nan
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan
+
+
+def _bounding_box(mask: Mask, margin: int = 0) -> tuple[slice, ...]:
+    """Slices around the true voxels, grown by `margin` inside the image; nothing where there are none."""
+    box = []
+    for axis in range(mask.ndim):
+        inside = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
+        box.append(
+            slice(max(int(inside[0]) - margin, 0), int(inside[-1]) + 1 + margin)
+            if inside.size
+            else slice(0, 0)
+        )
+    return tuple(box)
+
+
+def _same_shape(prediction: npt.NDArray[np.generic], reference: npt.NDArray[np.generic]) -> None:
+    if prediction.shape != reference.shape:
+        raise ValueError(
+            f"prediction of shape {prediction.shape}, reference of shape {reference.shape}; wanted one shape"
+        )

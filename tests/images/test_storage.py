@@ -1,0 +1,150 @@
+import logging
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from app.errors import InputError
+from app.images import grids, headers, storage
+from tests.images.bad_files import BAD_FILES, NOISE, save, write_bad_file
+
+
+@pytest.mark.parametrize("suffix", headers.SUFFIXES)
+def test_written_values_read_back(scan: sitk.Image, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"scan{suffix}"
+    storage.write(scan, path)
+    np.testing.assert_array_equal(grids.array(storage.read(path)), grids.array(scan))
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]  # nothing left aside
+
+
+def test_geometry_is_copied_bit_for_bit(scan: sitk.Image, tmp_path: Path) -> None:
+    source, target = tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz"
+    storage.write(scan, source)
+    read = storage.read(source)
+    storage.write(grids.like(grids.array(read) > 50, read), target, geometry_of=source)
+    mask = sitk.ReadImage(str(target))
+    assert mask.GetPixelID() == sitk.sitkUInt8
+    assert mask.GetSize() == read.GetSize()
+    assert mask.GetSpacing() == read.GetSpacing()
+    assert mask.GetOrigin() == read.GetOrigin()
+    assert mask.GetDirection() == read.GetDirection()
+    np.testing.assert_array_equal(nibabel.load(target).affine, nibabel.load(source).affine)
+
+
+def test_geometry_is_copied_from_a_big_endian_file(tmp_path: Path) -> None:
+    source, target = tmp_path / "scan.nii", tmp_path / "mask.nii.gz"
+    affine = np.diag([0.9, 0.9, 3.0, 1.0])
+    affine[:3, :3] = Rotation.from_euler("xyz", [5, -10, 3], degrees=True).as_matrix() @ affine[:3, :3]
+    header = nibabel.Nifti1Header(endianness=">")
+    nibabel.save(nibabel.Nifti1Image(np.arange(60, dtype=">i2").reshape(3, 4, 5), affine, header), source)
+    read = storage.read(source)
+    storage.write(grids.like(grids.array(read) > 9, read), target, geometry_of=source)
+    assert sitk.ReadImage(str(target)).GetDirection() == read.GetDirection()
+    np.testing.assert_array_equal(nibabel.load(target).affine, nibabel.load(source).affine)
+
+
+def test_values_are_z_y_x() -> None:
+    """Voxel (x=1, y=2, z=3) of a 4 x 5 x 6 image is array element [3, 2, 1]."""
+    volume = sitk.Image(4, 5, 6, sitk.sitkFloat32)
+    volume[1, 2, 3] = 7.0
+    values = grids.array(volume)
+    assert values.shape == (6, 5, 4)
+    assert values[3, 2, 1] == 7
+
+
+def test_ras_turns_left_and_posterior_round() -> None:
+    """Index (z, y, x) = (1, 2, 3) at spacing 1, 1, 2 and origin (10, 20, 30) lies at LPS (13, 22, 32), RAS (-13, -22, 32)."""
+    volume = sitk.Image(8, 8, 8, sitk.sitkUInt8)
+    volume.SetSpacing((1, 1, 2))
+    volume.SetOrigin((10, 20, 30))
+    assert grids.to_ras_mm(volume, (1, 2, 3)) == (-13, -22, 32)
+
+
+def test_canonical_grid_covers_the_same_box() -> None:
+    """10 voxels of 3 mm span 30 mm: 30 voxels of 1 mm, the first centre 1 mm before the old first one (-1.5 + 0.5)."""
+    scan = sitk.Image(20, 20, 10, sitk.sitkUInt8)
+    scan.SetSpacing((1, 1, 3))
+    grid = grids.canonical_grid(scan, 1.0)
+    assert grid.GetSize() == (20, 20, 30)
+    assert grid.GetOrigin() == pytest.approx((0, 0, -1))
+
+
+def test_canonical_grid_reorders_but_keeps_about_1_mm() -> None:
+    """Axes stored as posterior, superior, left come back as left, posterior, superior, without interpolation."""
+    scan = sitk.GetImageFromArray(np.random.default_rng(0).random((4, 5, 6)).astype(np.float32))
+    scan.SetSpacing((0.95, 1.05, 1.0))
+    scan.SetDirection((0, 0, 1, 1, 0, 0, 0, 1, 0))  # columns: x runs to posterior, y to superior, z to left
+    grid = grids.canonical_grid(scan, 1.0)
+    assert grid.GetSpacing() == (1.0, 0.95, 1.05)
+    assert grid.GetSize() == (4, 6, 5)
+    assert grid.GetDirection() == (1, 0, 0, 0, 1, 0, 0, 0, 1)
+    there = grids.array(grids.resample(scan, grid))
+    np.testing.assert_array_equal(np.sort(there.ravel()), np.sort(grids.array(scan).ravel()))
+
+
+def test_moved_grid_moves_each_voxel(scan: sitk.Image) -> None:
+    rigid = sitk.Euler3DTransform((3, 4, 5), 0.1, 0.2, -0.3, (7, -8, 9))
+    moved = grids.moved_grid(scan, rigid)
+    wanted = [rigid.TransformPoint(corner) for corner in grids.corners(scan).tolist()]
+    np.testing.assert_allclose(grids.corners(moved), wanted, atol=1e-9)
+
+
+def test_a_few_stray_voxels_become_zero(
+    scan: sitk.Image, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    big = sitk.Resample(scan, [100, 100, 20], sitk.Transform(), sitk.sitkLinear, (0, 0, 0), (1, 1, 1))
+    big[3, 4, 5] = float("nan")
+    big[0, 0, 0] = 1.0
+    sitk.WriteImage(big, str(tmp_path / "nan.nrrd"))
+    storage.write(big, tmp_path / "nan.nii.gz")
+    for name in ("nan.nrrd", "nan.nii.gz"):  # ITK itself reads a NIfTI file's as 0
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            read = storage.read(tmp_path / name)
+        assert read[3, 4, 5] == 0
+        assert "1 voxels are NaN" in caplog.text
+
+
+def test_bytes_after_the_voxels_do_not_matter(scan: sitk.Image, tmp_path: Path) -> None:
+    """Some programs pad their files; three bytes are no whole float32."""
+    path = tmp_path / "padded.nii"
+    storage.write(scan, path)
+    path.write_bytes(path.read_bytes() + b"pad")
+    np.testing.assert_array_equal(grids.array(storage.read(path)), grids.array(scan))
+
+
+@pytest.mark.parametrize(("kind", "message"), BAD_FILES.items())
+def test_unusable_files_are_refused_in_one_line(kind: str, message: str, tmp_path: Path) -> None:
+    path = write_bad_file(kind, tmp_path)
+    with pytest.raises(InputError, match=message) as refusal:
+        storage.read(path)
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_mask_on_another_grid_is_refused(scan: sitk.Image, tmp_path: Path) -> None:
+    path = save(tmp_path / "mask.nii.gz", (NOISE > 5).astype(np.uint8))
+    with pytest.raises(InputError, match="wanted the scan's grid, 20x24x10 voxels"):
+        storage.read_mask(path, grid_of=scan)
+
+
+def test_an_unwritable_folder_is_refused(scan: sitk.Image, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        storage.write(scan, tmp_path / "file" / "mask.nii.gz")
+
+
+@given(shift=st.floats(0.02, 50), axis=st.integers(0, 2))
+def test_a_shifted_grid_is_another_grid(shift: float, axis: int) -> None:
+    volume = sitk.Image(4, 5, 6, sitk.sitkUInt8)
+    moved = sitk.Image(volume)
+    origin = [0.0, 0.0, 0.0]
+    origin[axis] = shift
+    moved.SetOrigin(origin)
+    assert grids.same_grid(volume, volume)
+    assert not grids.same_grid(volume, moved)

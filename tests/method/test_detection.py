@@ -1,0 +1,133 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from app.config import PredictConfig
+from app.method import detection
+
+
+def test_the_threshold_and_the_minimum_volume_are_strict() -> None:
+    """Bars of 3 and 4 voxels of 1 mm3, minimum 3 mm3: the 4 alone stays. A voxel at the threshold is not above it."""
+    probability = np.zeros((5, 5, 8), dtype=np.float32)
+    probability[1, 1, :3] = 0.9
+    probability[3, 1, :4] = 0.9
+    probability[3, 3, :8] = 0.5
+    mask = detection.lesion_mask(
+        probability, PredictConfig(threshold=0.5, minimum_volume_mm3=3.0), voxel_mm3=1.0
+    )
+    wanted = np.zeros_like(mask)
+    wanted[3, 1, :4] = True
+    np.testing.assert_array_equal(mask, wanted)
+
+
+def test_a_lesion_reaches_as_far_as_the_threshold_and_counts_by_what_is_certain_of_it() -> None:
+    """Bars of 8 voxels at 0.6, 4 of them at 0.99 in the first, 3 in the second; more than 3 mm3 must be certain: the first stays, all 8 of it."""
+    probability = np.zeros((5, 5, 8), dtype=np.float32)
+    probability[1, 1] = probability[3, 3] = 0.6
+    probability[1, 1, :4] = probability[3, 3, :3] = 0.99
+    mask = detection.lesion_mask(
+        probability, PredictConfig(threshold=0.5, certain=0.9, minimum_volume_mm3=3.0), voxel_mm3=1.0
+    )
+    wanted = np.zeros_like(mask)
+    wanted[1, 1] = True
+    np.testing.assert_array_equal(mask, wanted)
+
+
+def test_voxels_that_share_an_edge_only_are_two_lesions() -> None:
+    """2 + 2 voxels touching by an edge: two objects of 2 mm3, both dropped (METHOD 10, last row)."""
+    probability = np.zeros((4, 4, 4), dtype=np.float32)
+    probability[1, 1, :2] = probability[1, 2, 2:] = 1
+    assert not detection.lesion_mask(probability, PredictConfig(), voxel_mm3=1.0).any()
+
+
+def _pair(baseline_rise: float, followup_rise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A flat brain of 1 in which 3^3 voxels rise: scans, the network's probability, which is sure of them, and where they are."""
+    lesion = np.zeros((24, 24, 24), dtype=bool)
+    lesion[10:13, 10:13, 10:13] = True
+    scans = np.stack([1 + rise * lesion.astype(np.float32) for rise in (baseline_rise, followup_rise)])
+    return scans, 0.99 * lesion.astype(np.float32), lesion
+
+
+HALF = PredictConfig(threshold=0.6, certain=0.9, gain=0.5)
+
+
+def test_a_lesion_is_new_if_half_of_its_signal_is_gained() -> None:
+    """Of a rise of 1 the baseline shows 0.5: half is gained, just enough. It shows 0.625: known, and no longer above the threshold."""
+    scans, probability, lesion = _pair(0.5, 1.0)
+    np.testing.assert_array_equal(
+        detection.without_known(probability, scans, HALF, spacing_mm=1.0), probability
+    )
+    scans, probability, lesion = _pair(0.625, 1.0)
+    np.testing.assert_array_equal(
+        detection.without_known(probability, scans, HALF, spacing_mm=1.0), np.float32(0.6) * lesion
+    )
+    assert not detection.lesion_mask(
+        detection.without_known(probability, scans, HALF, 1.0), HALF, voxel_mm3=1.0
+    ).any()
+
+
+def test_what_is_as_dark_as_before_is_known() -> None:
+    scans, probability, _ = _pair(-0.5, -0.5)
+    assert detection.without_known(probability, scans, HALF, spacing_mm=1.0).max() == np.float32(0.6)
+
+
+def test_without_a_gain_asked_for_nothing_is_known() -> None:
+    scans, probability, _ = _pair(1.0, 1.0)
+    np.testing.assert_array_equal(
+        detection.without_known(probability, scans, PredictConfig(), spacing_mm=1.0), probability
+    )
+
+
+@pytest.mark.parametrize("time", [0, 1])
+@pytest.mark.parametrize(
+    "degrade",
+    [
+        lambda scan: ndimage.gaussian_filter(scan, 0.8),
+        lambda scan: 2 * scan - ndimage.gaussian_filter(scan, 0.8),
+    ],
+)
+def test_blur_and_edge_enhancement_gain_nothing(
+    time: int, degrade: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    """They change an old lesion's peak, not its signal: it is known. A new one stays new."""
+    for before, known in ((1.0, True), (0.0, False)):
+        scans, probability, lesion = _pair(before, 1.0)
+        scans[time] = degrade(scans[time])
+        assert (
+            detection.without_known(probability, scans, HALF, spacing_mm=1.0)[lesion].max() <= np.float32(0.6)
+        ) == known
+
+
+def test_a_displacement_gains_nothing() -> None:
+    """By half a voxel: one side of the lesion is brighter than before, the other darker."""
+    scans, probability, _ = _pair(1.0, 1.0)
+    scans[0] = ndimage.shift(scans[0], 0.5, order=1, mode="nearest")
+    assert detection.without_known(probability, scans, HALF, spacing_mm=1.0).max() <= np.float32(0.6)
+
+
+def test_another_scaling_and_the_brain_s_edge_do_not_matter() -> None:
+    """The baseline is brighter all over, and the brain ends beside the lesion."""
+    scans, probability, _ = _pair(0.0, 1.0)
+    scans[0] += 0.5
+    scans[:, :, :, 14:] = 0
+    np.testing.assert_array_equal(
+        detection.without_known(probability, scans, HALF, spacing_mm=1.0), probability
+    )
+
+
+def test_each_lesion_is_judged_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """A known lesion 2 mm from a new one: the new one stays, and what is below the threshold or not certain is left as it is."""
+    scans, probability, _ = _pair(0.0, 1.0)
+    scans[:, 10:13, 10:13, 15:18] += 1
+    probability[10:13, 10:13, 15:18] = 0.95
+    probability[2, 2, :5] = 0.7
+    probability[3, 3, :5] = 0.5
+    wanted = probability.copy()
+    wanted[10:13, 10:13, 15:18] = 0.6
+    with caplog.at_level("INFO"):
+        np.testing.assert_array_equal(
+            detection.without_known(probability, scans, HALF, spacing_mm=1.0), wanted
+        )
+    assert caplog.messages == ["candidates left out because the baseline shows them, too: 1"]

@@ -1,0 +1,169 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from app.errors import InputError
+from app.patients.cases import find_cases, read_table
+
+
+def _files(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+def _found(folder: Path) -> list[tuple[str, str, str]]:
+    cases, problems = find_cases(folder)
+    assert problems == []
+    return [(case.name, case.baseline.name, case.followup.name) for case in cases]
+
+
+def test_challenge_folders(tmp_path: Path) -> None:
+    one, two = "flair_time01_on_middle_space.nii.gz", "flair_time02_on_middle_space.nii.gz"
+    _files(
+        tmp_path,
+        f"013/{two}",
+        f"013/{one}",
+        f"015/{one}",
+        f"015/{two}",
+        "013/ground_truth.nii.gz",
+        "013/brain_mask.nii.gz",
+    )
+    assert _found(tmp_path) == [("013", one, two), ("015", one, two)]
+
+
+def test_a_plain_pair_is_in_the_order_of_its_names(tmp_path: Path) -> None:
+    _files(tmp_path, "b.nii.gz", "a.nii.gz", "notes.txt")
+    assert _found(tmp_path) == [("patient", "a.nii.gz", "b.nii.gz")]
+
+
+def test_one_pair_in_the_input_folder_itself(tmp_path: Path) -> None:
+    _files(tmp_path, "followup.mha", "baseline.mha")
+    assert _found(tmp_path) == [("patient", "baseline.mha", "followup.mha")]
+
+
+def test_pairs_side_by_side(tmp_path: Path) -> None:
+    _files(tmp_path, "P1_time01.nii.gz", "P1_time02.nii.gz", "P2_time01.nii.gz", "P2_time02.nii.gz")
+    assert [name for name, *_ in _found(tmp_path)] == ["P1", "P2"]
+
+
+def test_pairs_side_by_side_in_folders(tmp_path: Path) -> None:
+    _files(
+        tmp_path,
+        "site/P1_time1.nii",
+        "site/P1_time2.nii",
+        "site/P2_time1.nii",
+        "site/P2_time2.nii",
+        "lyon/x/time01.nrrd",
+        "lyon/x/time02.nrrd",
+    )
+    assert [name for name, *_ in _found(tmp_path)] == ["lyon_x", "site_P1", "site_P2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["A/flair_time01.nii.gz"], "flair_time01.nii.gz: a baseline alone"),
+        (["A/flair_time02.nii.gz", "A/other.nii.gz"], "flair_time02.nii.gz: a follow-up alone"),
+        (["A/a.nii", "A/b.nii", "A/c.nii"], "3 images without time01 or time02"),
+        (["A/a.nii"], "1 images without time01 or time02"),
+        (["A/time01.nii", "A/time1.nii", "A/time02.nii"], "a second baseline"),
+        (
+            ["a_b/time01.nii", "a_b/time02.nii", "a/b/time01.nii", "a/b/time02.nii"],
+            "two patients would be called a_b",
+        ),
+    ],
+)
+def test_what_is_no_pair_is_reported_and_the_rest_is_found(
+    names: list[str], message: str, tmp_path: Path
+) -> None:
+    _files(tmp_path, *names, "good/time01.nii", "good/time02.nii")
+    cases, problems = find_cases(tmp_path)
+    assert "good" in [case.name for case in cases]
+    assert len(problems) == 1
+    assert message in str(problems[0])
+
+
+def test_a_missing_or_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        find_cases(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="no image in it"):
+        find_cases(tmp_path)
+
+
+def test_earlier_results_inside_the_input_are_no_patients(tmp_path: Path) -> None:
+    _files(
+        tmp_path,
+        "A/time01.nii",
+        "A/time02.nii",
+        "results/A/new_lesions.nii.gz",
+        "results/A/probability.nii.gz",
+    )
+    cases, problems = find_cases(tmp_path, output=tmp_path / "results")
+    assert [case.name for case in cases] == ["A"]
+    assert problems == []
+
+
+def _table(folder: Path, text: str) -> Path:
+    (folder / "pairs.csv").write_bytes(text.encode())
+    return folder / "pairs.csv"
+
+
+def test_a_table_names_pairs_relative_to_itself(tmp_path: Path) -> None:
+    """With the byte order mark and the line ends of a spreadsheet program, and a column more."""
+    table = _table(
+        tmp_path,
+        "\ufeffage,baseline,patient,followup\r\n41,x/one.nii.gz,P2,x/two.nii.gz\r\n35,/scans/a.mha,P1, b.mha \r\n",
+    )
+    cases, problems = read_table(table)
+    assert problems == []
+    assert [(case.name, case.baseline, case.followup) for case in cases] == [
+        ("P1", Path("/scans/a.mha"), tmp_path / "b.mha"),
+        ("P2", tmp_path / "x" / "one.nii.gz", tmp_path / "x" / "two.nii.gz"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("P1,c.nii,d.nii", "row 3: P1 once more"),
+        (",c.nii,d.nii", "row 3: patient ''; wanted letters"),
+        ("../P2,c.nii,d.nii", "row 3: patient '../P2'"),
+        ("P2,c.nii", "row 3: a scan is missing"),
+        ("P2,c.nii,", "row 3: a scan is missing"),
+    ],
+)
+def test_a_row_that_is_no_pair_is_reported_and_the_rest_is_found(
+    row: str, message: str, tmp_path: Path
+) -> None:
+    cases, problems = read_table(
+        _table(tmp_path, f"patient,baseline,followup\nP1,a.nii,b.nii\n{row}\nP3,e.nii,f.nii\n")
+    )
+    assert [case.name for case in cases] == ["P1", "P3"]
+    assert len(problems) == 1
+    assert message in str(problems[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "patient;baseline;followup\nP1;a;b\n",
+            "columns patient;baseline;followup; wanted patient, baseline, followup",
+        ),
+        ("patient,baseline,followup\n", "no rows"),
+        ("", "wanted patient, baseline, followup"),
+    ],
+)
+def test_a_table_that_is_none_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_table(_table(tmp_path, text))
+
+
+def test_a_table_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "latin.csv").write_bytes("patient,baseline,followup\nMüller,a,b\n".encode("latin-1"))
+    for path in (tmp_path / "latin.csv", tmp_path / "nowhere.csv"):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_table(path)

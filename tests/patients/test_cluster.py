@@ -1,0 +1,249 @@
+"""A cohort on the workers of a Dask cluster: real scheduler and worker processes on 127.0.0.1."""
+
+import csv
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from app.cli.main import main
+from app.patients import cluster
+from app.results import record
+from tests.conftest import REPOSITORY
+
+distributed = pytest.importorskip(
+    "distributed", reason="dask.distributed is not installed: pip install --group cluster"
+)
+
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(REPOSITORY),
+    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+}
+
+
+def _run(source: Path, output: Path, weights: Path, scheduler: str, *more: str) -> Result:
+    arguments = [
+        "run",
+        "--input",
+        source,
+        "--output",
+        output,
+        "--weights",
+        weights,
+        "--scheduler",
+        scheduler,
+        "--threads",
+        "1",
+        *more,
+    ]
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def _patients(folder: Path, scans: tuple[Path, Path], count: int) -> Path:
+    for number in range(count):
+        (folder / f"P{number}").mkdir(parents=True)
+        for scan in scans:
+            shutil.copy(scan, folder / f"P{number}")
+    return folder
+
+
+def _start(*command: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        env=ENVIRONMENT,
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[str]:
+    file = tmp_path / "scheduler.json"
+    process = _start(
+        "distributed.cli.dask_scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--no-dashboard",
+        "--scheduler-file",
+        str(file),
+    )
+    while not file.is_file() and process.poll() is None:
+        time.sleep(0.05)
+    with distributed.Client(scheduler_file=str(file), set_as_default=False) as client:
+        address = client.scheduler.address
+    yield address
+    process.terminate()
+    process.wait(timeout=60)
+
+
+def _worker(scheduler: str, name: str, *more: str) -> subprocess.Popen[bytes]:
+    options = (
+        "--host",
+        "127.0.0.1",
+        "--nthreads",
+        "1",
+        "--no-nanny",
+        "--no-dashboard",
+        "--memory-limit",
+        "0",
+        "--name",
+        name,
+    )
+    return _start("distributed.cli.dask_worker", scheduler, *options, *more)
+
+
+def _kill_one_at_work(
+    scheduler: str, workers: dict[str, subprocess.Popen[bytes]], output: Path, killed: list[str]
+) -> None:
+    """Kill a worker while it has a patient in work."""
+    with distributed.Client(scheduler, set_as_default=False) as client:
+        while not killed:
+            time.sleep(0.05)
+            names = {
+                address: worker["name"]
+                for address, worker in client.scheduler_info(n_workers=-1)["workers"].items()
+            }
+            busy = [
+                names[address] for address, tasks in client.processing().items() if tasks and address in names
+            ]
+            # both workers have begun: each writes aside, in a folder of its own
+            if len(busy) == len(workers) and len(list(output.glob(".writing-*"))) >= len(workers):
+                workers[busy[0]].kill()
+                killed.append(busy[0])
+
+
+def test_a_killed_worker_s_patient_is_done_by_the_other_and_every_patient_ends_once(
+    scans: tuple[Path, Path], weights: Path, scheduler: str, tmp_path: Path
+) -> None:
+    source, output = _patients(tmp_path / "input", scans, 3), tmp_path / "output"
+    workers = {name: _worker(scheduler, name) for name in ("one", "two")}
+    killed: list[str] = []
+    killer = threading.Thread(
+        target=_kill_one_at_work, args=(scheduler, workers, output, killed), daemon=True
+    )
+    killer.start()
+    try:
+        with distributed.Client(scheduler, set_as_default=False) as client:
+            client.wait_for_workers(2)
+        result = _run(source, output, weights, scheduler)
+        assert result.exit_code == 0, result.output
+        assert len(killed) == 1
+        assert workers[killed[0]].wait(timeout=60) == -signal.SIGKILL
+        names = [f"P{number}" for number in range(3)]
+        assert sorted(re.findall(r"^\[\d/3\] (P\d): \d+ new lesion", result.stderr, re.MULTILINE)) == names
+        with (output / "summary.csv").open(newline="") as file:
+            assert [(row["patient"], row["status"]) for row in csv.DictReader(file)] == [
+                (name, "done") for name in names
+            ]
+        assert sorted(path.name for path in output.iterdir()) == [*names, "summary.csv"]
+        for name in names:
+            assert record.read(output / name / "run.json") is not None
+
+        again = _run(source, output, weights, scheduler)
+        assert "3 of 3 patients done (3 of them before)" in again.stdout
+    finally:
+        for worker in workers.values():
+            worker.kill()
+            worker.wait(timeout=60)
+
+
+def test_a_gpu_is_a_resource_of_a_worker(
+    scans: tuple[Path, Path], weights: Path, scheduler: str, tmp_path: Path
+) -> None:
+    """With --device cuda, a patient waits for a worker that offers a GPU. The one that comes here only says so, and the patient fails there."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU: the patient would not fail")
+    workers = [_worker(scheduler, "without")]
+    with distributed.Client(scheduler, set_as_default=False) as client:
+        client.wait_for_workers(1)
+    later = threading.Timer(1, lambda: workers.append(_worker(scheduler, "with", "--resources", "GPU=1")))
+    later.start()
+    try:
+        result = _run(
+            _patients(tmp_path / "input", scans, 1),
+            tmp_path / "output",
+            weights,
+            scheduler,
+            "--device",
+            "cuda",
+        )
+    finally:
+        later.join()
+        for worker in workers:
+            worker.kill()
+            worker.wait(timeout=60)
+    assert "the cluster has no worker with the resource GPU yet; waiting for one" in result.stderr
+    assert "P0: --device cuda: no CUDA device is visible" in result.stderr
+    assert result.exit_code == 1
+
+
+def test_a_patient_that_kills_its_workers_is_reported(
+    scans: tuple[Path, Path], weights: Path, scheduler: str, tmp_path: Path
+) -> None:
+    """Two workers die with it, one more than the scheduler was told to allow."""
+    source, output = _patients(tmp_path / "input", scans, 1), tmp_path / "output"
+    killed: list[str] = []
+
+    def kill_two() -> None:
+        for name in ("one", "two"):
+            workers = {name: _worker(scheduler, name)}
+            for worker in workers.values():
+                mine: list[str] = []
+                _kill_one_at_work(scheduler, workers, output, mine)
+                worker.wait(timeout=60)
+                shutil.rmtree(output, ignore_errors=True)
+                killed.extend(mine)
+
+    killer = threading.Thread(target=kill_two, daemon=True)
+    killer.start()
+    result = _run(source, output, weights, scheduler)
+    killer.join(timeout=60)
+    assert killed == ["one", "two"]
+    assert result.exit_code == 1
+    assert "P0: one worker after the other died of it" in result.stderr
+
+
+def test_without_dask_the_group_to_install_is_named(
+    scans: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    result = _run(_patients(tmp_path / "input", scans, 1), tmp_path / "output", weights, "tcp://127.0.0.1:1")
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {cluster.MISSING}\n"
+    assert "pip install --group cluster" in result.stderr
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:{port}", "nonsense://127.0.0.1"])
+def test_a_scheduler_that_does_not_answer_is_named(
+    address: str, scans: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "CONNECT_S", 1)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = address.format(port=free.getsockname()[1])
+        result = _run(_patients(tmp_path / "input", scans, 1), tmp_path / "output", weights, address)
+    assert result.exit_code == 1
+    assert re.search(
+        rf"^Error: --scheduler {re.escape(address)}: no Dask scheduler answers", result.stderr, re.MULTILINE
+    )
+
+
+def test_jobs_are_the_workers_business(weights: Path, tmp_path: Path) -> None:
+    result = _run(tmp_path, tmp_path / "output", weights, "tcp://127.0.0.1:1", "--jobs", "2")
+    assert result.exit_code == 2
+    assert "up to its workers" in result.stderr

@@ -1,0 +1,443 @@
+"""A cohort from files to files. An untrained network stands in for the trained one: what it finds does not matter here."""
+
+import csv
+import dataclasses
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.cli.main import main
+from app.errors import InputError
+from app.patients import cohort
+from app.patients.cases import Case
+from app.patients.cohort import Outcome
+from app.patients.segmenter import Segmenter
+from app.pipeline import Steps
+from app.results import record
+from app.results.outputs import Outputs
+from tests.conftest import REPOSITORY
+from tests.results.test_record import DONE
+
+NAMES = ["lesions.csv", "lesions.json", "new_lesions.nii.gz", "probability.nii.gz", "report.html", "run.json"]
+
+
+def _run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["run", *map(str, arguments), "--threads", "1", "--device", "cpu"])
+
+
+def _patients(folder: Path, scans: tuple[Path, Path], *names: str) -> Path:
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for scan in scans:
+            shutil.copy(scan, folder / name / f"flair_{scan.name}")
+    return folder
+
+
+def _summary(output: Path) -> dict[str, dict[str, str]]:
+    with (output / "summary.csv").open(newline="") as file:
+        return {row["patient"]: row for row in csv.DictReader(file)}
+
+
+def _leftovers(output: Path) -> list[Path]:
+    return list(output.rglob(".writing*"))
+
+
+@pytest.fixture(scope="module")
+def segmenter(weights: Path) -> Segmenter:
+    return Segmenter.load(weights, "cpu", 1)
+
+
+@pytest.fixture
+def case(scans: tuple[Path, Path], tmp_path: Path) -> Case:
+    folder = _patients(tmp_path / "input", scans, "P1") / "P1"
+    return Case("P1", folder / "flair_time01.nii.gz", folder / "flair_time02.nii.gz")
+
+
+def test_a_broken_patient_is_reported_and_a_second_run_does_only_what_is_missing(
+    scans: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    source, output = _patients(tmp_path / "input", scans, "013", "014", "015"), tmp_path / "output"
+    broken = source / "015" / "flair_time02.nii.gz"
+    broken.write_text("not an image")
+    alone = _patients(source, scans, "016") / "016" / "flair_time02.nii.gz"
+    alone.unlink()
+
+    first = _run("--input", source, "--output", output, "--weights", weights, "--jobs", 2)
+    assert first.exit_code == 1
+    assert "2 of 3 patients done: " in first.stdout
+    assert sorted(path.name for path in output.iterdir()) == ["013", "014", "summary.csv"]
+    for name in ("013", "014"):
+        assert sorted(path.name for path in (output / name).iterdir()) == NAMES
+    # the two were in work side by side, and have the same scans
+    assert (output / "013" / "new_lesions.nii.gz").read_bytes() == (
+        output / "014" / "new_lesions.nii.gz"
+    ).read_bytes()
+    before = _summary(output)
+    assert {name: row["status"] for name, row in before.items()} == {
+        "013": "done",
+        "014": "done",
+        "015": "failed",
+    }
+    assert before["015"]["problem"].startswith("follow-up: truncated or damaged")
+    assert (
+        int(before["013"]["new_lesions"])
+        == len((output / "013" / "lesions.csv").read_text().splitlines()) - 1
+    )
+    progress = re.findall(r"^\[(\d)/3\] (\d+): (failed|\d+ new lesion)", first.stderr, re.MULTILINE)
+    assert [count for count, *_ in progress] == ["1", "2", "3"]
+    assert sorted(name for _, name, _ in progress) == ["013", "014", "015"]
+    assert re.search(r"; about \d+ (s|min) left$", first.stderr, re.MULTILINE)
+    assert "016/flair_time01.nii.gz: a baseline alone" in first.stderr
+    assert str(tmp_path) not in (output / "summary.csv").read_text()
+
+    untouched = {path: path.stat().st_mtime_ns for path in output.glob("*/*")}
+    shutil.copy(scans[1], broken)
+    shutil.copy(scans[1], alone)
+    second = _run("--input", source, "--output", output, "--weights", weights)
+    assert second.exit_code == 0, second.output
+    assert "4 of 4 patients done (2 of them before)" in second.stdout
+    assert re.search(r"^\[\d/4\] 013: .*, finished before", second.stderr, re.MULTILINE)
+    assert {path: path.stat().st_mtime_ns for path in untouched} == untouched
+    after = _summary(output)
+    assert {name: after[name] for name in ("013", "014")} == {name: before[name] for name in ("013", "014")}
+    assert {row["status"] for row in after.values()} == {"done"}
+    assert _leftovers(output) == []
+
+
+ALTERED = (
+    *(
+        "another baseline",
+        "another follow-up",
+        "other weights",
+        "another threshold",
+        "other steps",
+        "another program",
+    ),
+    *("no record", "half a record", "no report"),
+)
+
+
+def _alter(
+    what: str, case: Case, folder: Path, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> Segmenter:
+    """Alter something since P1 was done; the segmenter of the next run."""
+    if what == "another baseline":
+        case.baseline.write_bytes(case.baseline.read_bytes() + b"more")
+    elif what == "another follow-up":
+        case.followup.write_bytes(case.followup.read_bytes() + b"more")
+    elif what == "other weights":
+        return dataclasses.replace(segmenter, weights={"fold1.pt": "0" * 64})
+    elif what == "another threshold":
+        return _with_threshold(segmenter, 0.9)
+    elif what == "other steps":
+        return dataclasses.replace(segmenter, steps=Steps(register=True))
+    elif what == "another program":
+        monkeypatch.setattr(record, "__version__", "9.9.9")
+    elif what == "other threads":
+        return dataclasses.replace(segmenter, threads=7)
+    elif what == "no record":
+        (folder / "run.json").unlink()
+    elif what == "half a record":
+        (folder / "run.json").write_text('{"schema_version": 1,')
+    elif what == "no report":
+        (folder / "report.html").unlink()
+    return segmenter
+
+
+def _with_threshold(segmenter: Segmenter, threshold: float) -> Segmenter:
+    predictor = segmenter.networks.predictor
+    config = dataclasses.replace(
+        predictor.config, predict=dataclasses.replace(predictor.config.predict, threshold=threshold)
+    )
+    other = object.__new__(type(predictor))
+    other.__dict__.update(predictor.__dict__, config=config)
+    return dataclasses.replace(segmenter, networks=dataclasses.replace(segmenter.networks, predictor=other))
+
+
+@pytest.mark.parametrize("altered", ["nothing", "other threads", *ALTERED])
+def test_a_patient_is_skipped_only_if_nothing_that_decides_the_result_has_changed(
+    altered: str, case: Case, segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that must be redone and fails leaves no earlier results, which are of something else."""
+    folder = tmp_path / "output" / "P1"
+    folder.mkdir(parents=True)
+    for name in NAMES:
+        (folder / name).touch()
+    record.write(
+        dataclasses.replace(DONE, task=segmenter.task(case.baseline, case.followup)), folder / "run.json"
+    )
+    other = _alter(altered, case, folder, segmenter, monkeypatch)
+
+    def refuse(*_arguments: object) -> None:
+        raise InputError("done again")
+
+    monkeypatch.setattr(Segmenter, "segment", refuse)
+    outcome = cohort.segment(case, tmp_path / "output", other)
+    if altered in ("nothing", "other threads"):
+        assert outcome == Outcome("P1", record.read(folder / "run.json"), skipped=True)
+        assert sorted(path.name for path in folder.iterdir()) == NAMES
+    else:
+        assert outcome == Outcome("P1", None, "done again")
+        assert list(folder.iterdir()) == []
+    assert _leftovers(tmp_path) == []
+
+
+def _fake_segment(of: Callable[[Path], None] | None = None) -> Callable[..., None]:
+    """Instead of Segmenter.segment: `of` the follow-up, then empty outputs and a record, in no time."""
+
+    def segment(segmenter: Segmenter, baseline: Path, followup: Path, outputs: Outputs) -> None:
+        if of is not None:
+            of(followup)
+        for path in outputs.wanted().values():
+            path.touch()
+        record.write(
+            dataclasses.replace(DONE, task=segmenter.task(baseline, followup)), outputs.wanted()["record"]
+        )
+
+    return segment
+
+
+def test_the_steps_asked_for_are_taken_for_every_patient(
+    scans: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output = _patients(tmp_path / "input", scans, "013", "014"), tmp_path / "output"
+    monkeypatch.setattr(Segmenter, "segment", _fake_segment())
+    done = _run(
+        "--input", source, "--output", output, "--weights", weights, "--preprocessing", "none", "--register"
+    )
+    assert done.exit_code == 0, done.output
+    for name in ("013", "014"):
+        settings = json.loads((output / name / "run.json").read_text())["settings"]
+        assert (settings["preprocessing"], settings["register"]) == ("none", True)
+
+
+@pytest.mark.parametrize("refused", NAMES)
+def test_a_disk_that_fails_while_files_are_put_in_place_leaves_no_record(
+    refused: str, case: Case, segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.replace
+
+    def full(path: Path, target: Path) -> Path:
+        if target == tmp_path / "output" / "P1" / refused:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Segmenter, "segment", _fake_segment())
+    monkeypatch.setattr(Path, "replace", full)
+    outcome = cohort.segment(case, tmp_path / "output", segmenter)
+    assert (
+        outcome.problem
+        == "output: cannot be written (No space left on device); wanted a folder with write permission and room on its disk"
+    )
+    assert list((tmp_path / "output" / "P1").iterdir()) == []
+    assert _leftovers(tmp_path) == []
+
+
+def test_an_error_that_nobody_foresaw_fails_one_patient(
+    scans: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = _patients(tmp_path / "input", scans, "A", "B", "C")
+
+    def divide(followup: Path) -> None:
+        1 // (followup.parent.name != "B")
+
+    monkeypatch.setattr(Segmenter, "segment", _fake_segment(divide))
+    (tmp_path / "output" / "B").mkdir(parents=True)
+    (tmp_path / "output" / "B" / "report.html").write_text("of an earlier run")
+    result = _run("--input", source, "--output", tmp_path / "output", "--weights", weights)
+    assert result.exit_code == 1
+    rows = _summary(tmp_path / "output")
+    assert {name: row["status"] for name, row in rows.items()} == {"A": "done", "B": "failed", "C": "done"}
+    assert rows["B"]["problem"] == "unexpected ZeroDivisionError: integer division or modulo by zero"
+    assert list((tmp_path / "output" / "B").iterdir()) == []
+
+
+def test_jobs_are_done_side_by_side_and_the_summary_is_kept_current(
+    scans: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of four patients wait for each other, so they must be in work together; the fourth sees the first two in the summary."""
+    source, output = _patients(tmp_path / "input", scans, "A", "B", "C", "D"), tmp_path / "output"
+    together = threading.Barrier(2)
+    seen: list[int] = []
+
+    def wait(followup: Path) -> None:
+        together.wait(timeout=60)
+        if followup.parent.name in ("C", "D"):
+            deadline = time.monotonic() + 60
+            while len(_summary(output)) < 2 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            seen.append(len(_summary(output)))
+
+    monkeypatch.setattr(Segmenter, "segment", _fake_segment(wait))
+    result = _run("--input", source, "--output", output, "--weights", weights, "--jobs", 2)
+    assert result.exit_code == 0, result.output
+    assert seen[0] == 2
+    assert list(_summary(output)) == ["A", "B", "C", "D"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_stopped_run_ends_soon_and_leaves_nothing_half_done(
+    jobs: int, scans: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    """SIGTERM in the middle of patients, as a container is stopped."""
+    source, output = _patients(tmp_path / "input", scans, "A", "B", "C"), tmp_path / "output"
+    command = [
+        "run",
+        "--input",
+        source,
+        "--output",
+        output,
+        "--weights",
+        weights,
+        "--threads",
+        "1",
+        "--jobs",
+        str(jobs),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", *map(str, command)], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True
+    )
+    while (
+        not ((output / "summary.csv").exists() and len(_leftovers(output)) == jobs) and process.poll() is None
+    ):
+        time.sleep(0.01)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in said
+    assert sorted(path.name for path in output.iterdir()) == ["summary.csv"]
+    assert _summary(output) == {}
+
+
+def test_a_killed_run_leaves_nothing_that_looks_whole_and_the_next_completes_it(
+    scans: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    source, output = _patients(tmp_path / "input", scans, "A", "B"), tmp_path / "output"
+    command = [
+        "run",
+        "--input",
+        source,
+        "--output",
+        output,
+        "--weights",
+        weights,
+        "--threads",
+        "1",
+        "--jobs",
+        "2",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", *map(str, command)], cwd=REPOSITORY, stderr=subprocess.DEVNULL
+    )
+    while not ((output / "summary.csv").exists() and _leftovers(output)) and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert list(output.glob("[AB]")) == []
+    assert _leftovers(output) != []
+    result = _run("--input", source, "--output", output, "--weights", weights)
+    assert result.exit_code == 0, result.output
+    assert {name: row["status"] for name, row in _summary(output).items()} == {"A": "done", "B": "done"}
+    assert _leftovers(output) == []
+
+
+def test_a_bids_data_set_gives_bids_derivatives(
+    scans: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    source, output = tmp_path / "raw", tmp_path / "raw" / "derivatives" / "ms-new-lesions"
+    for session, scan in zip(("ses-01", "ses-02"), scans, strict=True):
+        (source / "sub-7" / session / "anat").mkdir(parents=True)
+        shutil.copy(scan, source / "sub-7" / session / "anat" / f"sub-7_{session}_FLAIR.nii.gz")
+    result = _run("--input", source, "--output", output, "--weights", weights)
+    assert result.exit_code == 0, result.output
+    found = sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file())
+    assert found == [
+        ".bidsignore",
+        "dataset_description.json",
+        "desc-newLesions_mask.json",
+        "desc-newLesions_probseg.json",
+        "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_lesions.csv",
+        "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_lesions.json",
+        "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_mask.nii.gz",
+        "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_probseg.nii.gz",
+        "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_report.html",
+        "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_run.json",
+        "summary.csv",
+    ]
+    description = json.loads((output / "dataset_description.json").read_text())
+    assert description["DatasetType"] == "derivative"
+    assert description["GeneratedBy"][0]["Name"] == "ms-new-lesions"
+    assert list(_summary(output)) == ["sub-7_ses-02"]
+    again = _run("--input", source, "--output", output, "--weights", weights)
+    assert "1 of 1 patients done (1 of them before)" in again.stdout
+
+
+def test_what_the_input_is_decides_how_it_is_read(scans: tuple[Path, Path], tmp_path: Path) -> None:
+    _patients(tmp_path / "folder", scans, "A")
+    (tmp_path / "pairs.csv").write_text(
+        "patient,baseline,followup\nP,folder/A/flair_time01.nii.gz,folder/A/flair_time02.nii.gz\n"
+    )
+    assert [case.name for case in cohort.find(tmp_path / "folder", tmp_path / "output")[0]] == ["A"]
+    (table,) = cohort.find(tmp_path / "pairs.csv", tmp_path / "output")[0]
+    assert (table.name, table.followup) == ("P", tmp_path / "folder/A/flair_time02.nii.gz")
+    with pytest.raises(InputError, match="the input folder itself"):
+        cohort.find(tmp_path / "folder", tmp_path / "folder" / "A" / "..")
+
+
+def test_time_left() -> None:
+    """Two done in 60 s, one skipped, one failed after work: three in 60 s, so 20 s each for the six that are left of ten."""
+    outcomes = [
+        Outcome("A", DONE),
+        Outcome("B", DONE),
+        Outcome("C", DONE, skipped=True),
+        Outcome("D", None, "bad"),
+    ]
+    assert cohort.time_left_s(outcomes, patients=10, elapsed_s=60) == 120
+    assert cohort.time_left_s(outcomes[2:3], patients=10, elapsed_s=60) is None
+    assert cohort.time_left_s(outcomes, patients=4, elapsed_s=60) == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (89, "89 s"), (91, "2 min"), (89 * 60, "89 min"), (200 * 60, "3 h 20 min")],
+)
+def test_seconds_in_words(seconds: float, words: str) -> None:
+    assert cohort.in_words(seconds) == words
+
+
+@pytest.mark.slow
+def test_more_patients_take_no_more_memory(scans: tuple[Path, Path], weights: Path, tmp_path: Path) -> None:
+    """Peak memory of 8 patients is that of 2 within a twentieth. One at a time: how far the peaks of two coincide is chance (750 to 920 MiB)."""
+    peaks_mib = []
+    for count in (2, 8):
+        source = _patients(tmp_path / f"input{count}", scans, *(f"P{number}" for number in range(count)))
+        command = [
+            "run",
+            "--input",
+            source,
+            "--output",
+            tmp_path / f"output{count}",
+            "--weights",
+            weights,
+            "--threads",
+            "1",
+        ]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", *map(str, command)], cwd=REPOSITORY, stderr=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        assert status == 0
+        peaks_mib.append(usage.ru_maxrss / 1024)
+    assert peaks_mib[1] < 1.05 * peaks_mib[0]

@@ -1,0 +1,298 @@
+"""The report in a real browser, from file://, without a network: headless Chromium draws WebGL in software."""
+
+import base64
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import SimpleITK as sitk
+
+from app.images import grids
+from app.pipeline import Result
+from app.results import report
+from tests.results.made_up_result import make_result
+
+CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--no-first-run",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--window-size=1400,1400",
+)
+WEBGL_IN_SOFTWARE = (
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+)
+PATIENCE_S = 120  # a busy machine without a graphics card takes long to draw
+
+
+class Page:
+    """One open page and what a person could do with it."""
+
+    def __init__(self, profile: Path, flags: tuple[str, ...]) -> None:
+        from selenium import webdriver
+
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(CHROMIUM)
+        for flag in (*FLAGS, *flags, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(CHROMEDRIVER)))
+        self.driver.set_script_timeout(PATIENCE_S)
+
+    def open(self, path: Path) -> None:
+        self.driver.get(path.as_uri())
+        self.wait_for("return document.body.dataset.viewer !== undefined")
+
+    def ask(self, script: str) -> Any:
+        return self.driver.execute_script(script)
+
+    def wait_for(self, script: str) -> None:
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        WebDriverWait(self.driver, PATIENCE_S).until(lambda driver: driver.execute_script(script))
+
+    def click(self, selector: str) -> None:
+        self.driver.find_element("css selector", selector).click()
+
+    def complaints(self) -> list[str]:
+        """What the browser wrote to its console, but for its notes on the speed of drawing."""
+        return [
+            entry["message"]
+            for entry in self.driver.get_log("browser")
+            if "GPU stall" not in entry["message"]
+        ]
+
+    def requested(self) -> list[str]:
+        """Addresses that the report asked for since this was last asked; the browser's own start page is not the report's."""
+        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+        return [request["request"]["url"] for request in sent if request["documentURL"].startswith("file:")]
+
+    def picture(self, selector: str, folder: Path) -> npt.NDArray[np.float64]:
+        """An element as it is shown: (rows, columns, 3)."""
+        (folder / "element.png").write_bytes(
+            self.driver.find_element("css selector", selector).screenshot_as_png
+        )
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "element.png")))[..., :3].astype(float)
+
+    def crosshair_ras_mm(self, viewer: int) -> list[float]:
+        place: list[float] = self.ask(
+            f"return Array.from(viewers[{viewer}].frac2mm(viewers[{viewer}].scene.crosshairPos, 0, true)).slice(0, 3)"
+        )
+        return place
+
+
+def _browser(profile: Path, *flags: str) -> Iterator[Page]:
+    """A browser, or a skipped test where there is none; CI installs one and must not skip."""
+    try:
+        import selenium  # noqa: F401
+    except ImportError:
+        missing = "selenium is missing: pip install --group dev"
+    else:
+        missing = "" if CHROMIUM and CHROMEDRIVER else "no browser: apt-get install chromium chromium-driver"
+    if missing:
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    page = Page(profile, flags)
+    yield page
+    page.driver.quit()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    yield from _browser(tmp_path_factory.mktemp("profile"), *WEBGL_IN_SOFTWARE)
+
+
+@pytest.fixture(scope="module")
+def result() -> Result:
+    return make_result()
+
+
+@pytest.fixture(scope="module")
+def file(result: Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(report.page(result), encoding="utf-8", newline="")
+    return path
+
+
+@pytest.fixture
+def page(browser: Page, file: Path) -> Page:
+    """The report with its viewer ready, as it is just after opening."""
+    if browser.ask("return location.href") != file.as_uri():
+        browser.open(file)
+    assert browser.ask("return document.body.dataset.viewer") == "ready"
+    for selector in (
+        "input[name=show][value=both]",
+        "input[name=planes][value='3']",
+        "#overlay:not(:checked)",
+    ):
+        browser.ask(f'document.querySelector("{selector}")?.click()')
+    browser.ask("mark(1)")
+    browser.complaints()
+    return browser
+
+
+def test_it_loads_without_a_complaint_or_a_request(browser: Page, file: Path) -> None:
+    browser.requested(), browser.complaints()
+    browser.open(file)
+    assert browser.complaints() == []
+    assert [url for url in browser.requested() if not url.startswith(("data:", "blob:"))] == [file.as_uri()]
+
+
+def test_its_policy_stops_requests_and_scripts_that_are_not_its_own(page: Page) -> None:
+    page.requested()
+    refused = page.driver.execute_async_script(
+        "const done = arguments[0]; fetch('http://127.0.0.1:9/').then(() => done('sent'), () => done('refused'))"
+    )
+    page.ask(
+        "const script = document.createElement('script'); script.textContent = 'window.foreign = true'; document.head.append(script)"
+    )
+    assert refused == "refused"
+    assert page.ask("return window.foreign === undefined")
+    violations = [complaint for complaint in page.complaints() if "Content Security Policy" in complaint]
+    assert any("127.0.0.1:9" in violation for violation in violations)
+    assert any("inline" in violation for violation in violations)
+
+
+def test_both_scans_are_drawn_and_the_left_lesion_on_the_right(page: Page, tmp_path: Path) -> None:
+    """Axial slices through lesion 1, on the patient's left. Marked, it is red; unmarked, nothing is."""
+    page.click("input[name=planes][value='0']")
+    for time in ("baseline", "followup"):
+        marked = page.picture(f"#{time}-canvas", tmp_path)
+        red = marked[..., 0] - marked[..., 1] > 40
+        grey = (np.ptp(marked, axis=-1) < 20) & (marked[..., 0] > 60)
+        assert grey.mean() > 0.05
+        assert red.sum() > 50
+        assert np.argwhere(red)[:, 1].mean() > np.argwhere(grey)[:, 1].mean() + 10
+    page.click("#overlay")
+    unmarked = page.picture("#followup-canvas", tmp_path)
+    assert (unmarked[..., 0] - unmarked[..., 1] > 40).sum() == 0
+    assert page.ask("return getComputedStyle(document.querySelector('.picture path')).display") == "none"
+
+
+def test_the_new_lesion_is_bright_at_follow_up_alone(page: Page, tmp_path: Path) -> None:
+    page.click("#overlay")
+    page.click("input[name=planes][value='0']")
+    brightest = [
+        np.percentile(page.picture(f"#{time}-canvas", tmp_path)[..., 0], 99.5)
+        for time in ("baseline", "followup")
+    ]
+    assert brightest[1] > brightest[0] + 50
+
+
+@pytest.mark.parametrize("number", [2, 1])
+def test_a_click_on_a_row_moves_both_crosshairs_to_the_lesion(
+    page: Page, result: Result, number: int
+) -> None:
+    page.click(f"tr[data-lesion='{number}']")
+    for viewer in (0, 1):
+        assert page.crosshair_ras_mm(viewer) == pytest.approx(
+            result.lesions[number - 1].centre_ras_mm, abs=1.0
+        )
+    assert page.ask("return [...document.querySelectorAll('tr.chosen')].map(row => row.dataset.lesion)") == [
+        str(number)
+    ]
+    told = [round(side) for side in page.crosshair_ras_mm(1)]
+    assert (
+        page.ask("return document.getElementById('position').textContent").replace("−", "-")
+        == f"crosshair at {', '.join(map(str, told))} mm"
+    )
+
+
+def test_a_row_can_be_chosen_with_the_keyboard(page: Page, result: Result) -> None:
+    page.driver.find_element("css selector", "tr[data-lesion='2']").send_keys("\n")
+    assert page.crosshair_ras_mm(0) == pytest.approx(result.lesions[1].centre_ras_mm, abs=1.0)
+
+
+def test_a_click_in_one_scan_moves_the_crosshair_in_the_other(page: Page) -> None:
+    """The first tile of the three planes is coronal: superior up."""
+    from selenium.webdriver import ActionChains
+
+    before = page.crosshair_ras_mm(1)
+    canvas = page.driver.find_element("css selector", "#baseline-canvas")
+    ActionChains(page.driver).move_to_element_with_offset(
+        canvas, -canvas.size["width"] // 4, -canvas.size["height"] // 4
+    ).click().perform()
+    page.wait_for(
+        "return viewers[0].scene.crosshairPos.every((side, axis) => Math.abs(side - viewers[1].scene.crosshairPos[axis]) < 1e-3)"
+    )
+    assert np.abs(np.subtract(page.crosshair_ras_mm(1), before)).max() > 2
+
+
+def test_flicker_shows_one_scan_after_the_other_in_one_place(page: Page) -> None:
+    page.click("input[name=show][value=flicker]")
+    page.wait_for("return panes.dataset.show === 'baseline'")
+    page.wait_for("return panes.dataset.show === 'followup'")
+    places = page.ask(
+        "return [...document.querySelectorAll('.pane')].map(pane => [pane.getBoundingClientRect().x, pane.getBoundingClientRect().y])"
+    )
+    assert places[0] == places[1]
+    page.click("input[name=show][value=baseline]")
+    assert page.ask(
+        "return [...document.querySelectorAll('.pane')].map(pane => getComputedStyle(pane).visibility)"
+    ) == ["visible", "hidden"]
+    page.click("input[name=show][value=both]")
+    assert page.ask(
+        "return [...document.querySelectorAll('.pane')].map(pane => getComputedStyle(pane).visibility)"
+    ) == ["visible", "visible"]
+
+
+def test_one_scan_alone_is_drawn_at_its_new_size(page: Page, tmp_path: Path) -> None:
+    page.click("input[name=show][value=followup]")
+    page.wait_for(
+        "return viewers[1].canvas.width === Math.round(viewers[1].canvas.clientWidth * window.devicePixelRatio)"
+    )
+    shown = page.picture("#followup-canvas", tmp_path)
+    assert (shown.max(axis=-1) > 60).mean() > 0.05
+
+
+def test_print_is_the_page_without_the_viewer(page: Page) -> None:
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    shown = {
+        part: page.ask(f"return getComputedStyle(document.querySelector('{part}')).display")
+        for part in ("#viewer", ".print-only", "#pictures")
+    }
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert shown == {"#viewer": "none", ".print-only": "block", "#pictures": "block"}
+    printed = base64.b64decode(
+        page.driver.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})["data"]
+    )
+    assert printed.startswith(b"%PDF")
+
+
+def test_without_webgl_the_page_says_so_and_the_slices_stay(file: Path, tmp_path: Path) -> None:
+    for page in _browser(tmp_path / "profile", "--disable-gpu", "--disable-3d-apis"):
+        page.open(file)
+        assert page.ask("return document.body.dataset.viewer") == "none"
+        assert "no WebGL 2" in page.ask("return document.getElementById('no-viewer').innerText")
+        assert page.ask("return getComputedStyle(panes).display") == "none"
+        page.click("tr[data-lesion='2']")
+        assert page.ask("return document.querySelector('.lesion.chosen').dataset.lesion") == "2"
+        assert page.ask(
+            "return [...document.images].every(image => grids.complete && grids.naturalWidth > 0)"
+        )
+        assert page.complaints() == []
+
+
+def test_no_lesion_opens_too(browser: Page, result: Result, tmp_path: Path) -> None:
+    nothing = replace(result, mask=grids.like(grids.array(result.mask) * 0 > 0, result.mask), lesions=[])
+    (tmp_path / "report.html").write_text(report.page(nothing), encoding="utf-8", newline="")
+    browser.open(tmp_path / "report.html")
+    assert browser.ask("return document.body.dataset.viewer") == "ready"
+    assert browser.complaints() == []

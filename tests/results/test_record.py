@@ -1,0 +1,152 @@
+"""run.json: its schema, what it must not hold, and that it reads back."""
+
+import dataclasses
+import hashlib
+import json
+import platform
+from pathlib import Path
+
+import jsonschema
+import numpy
+import pytest
+import SimpleITK as sitk
+import torch
+
+from app import __version__
+from app.errors import InputError
+from app.method import checkpoint
+from app.patients.segmenter import Segmenter
+from app.results import record
+from app.results.outputs import Outputs
+from app.results.record import Record, Task
+from tests.conftest import COARSE, REPOSITORY
+
+SCHEMA = json.loads((REPOSITORY / "app" / "results" / "schemas" / "run.schema.json").read_text())
+DIGEST = "0" * 64
+DONE = Record(
+    task=Task(
+        "0.1.0",
+        {"brain.pt": DIGEST, "fold1.pt": DIGEST},
+        {"preprocessing": "none", "register": False, "network": {}, "preprocess": {}, "predict": {}},
+        {},
+    ),
+    versions={"python": "3.11.0", "torch": "2.13.0", "SimpleITK": "2.5.7", "numpy": "2.4.6"},
+    device="cpu",
+    threads=2,
+    seconds={"read": 0.5, "predict": 1.5, "write": 0.25},
+    warnings=["follow-up: odd"],
+    new_lesions=2,
+    volume_ml=0.125,
+)
+
+
+def test_a_segmented_patient_is_recorded_as_the_schema_says(
+    scans: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    segmenter = Segmenter.load(weights, "cpu", 1)
+    result = segmenter.segment(*scans, Outputs(tmp_path / "mask.nii.gz", record=tmp_path / "run.json"))
+    text = (tmp_path / "run.json").read_text()
+    document = json.loads(text)
+    jsonschema.validate(document, SCHEMA)
+
+    assert document["program"] == __version__
+    assert document["versions"] == {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "SimpleITK": sitk.Version.VersionString(),
+        "numpy": numpy.__version__,
+    }
+    assert document["weights"] == {
+        name: hashlib.sha256((weights / name).read_bytes()).hexdigest() for name in ("brain.pt", "fold1.pt")
+    }
+    assert document["inputs"] == {
+        name: hashlib.sha256(scan.read_bytes()).hexdigest()
+        for name, scan in zip(("baseline", "followup"), scans, strict=True)
+    }
+    assert document["settings"] == {
+        "preprocessing": "native",
+        "register": False,
+        **dataclasses.asdict(COARSE),
+    }
+    assert (document["device"], document["threads"]) == ("cpu", 1)
+    assert list(document["seconds"]) == ["read", *result.seconds, "write"]
+    assert document["result"] == {"new_lesions": len(result.lesions), "volume_ml": round(result.volume_ml, 3)}
+    # no path, no machine: neither where the scans lie, nor this repository, nor the host's name
+    assert str(scans[0].parent) not in text
+    assert str(REPOSITORY) not in text
+    assert platform.node() not in text
+    # it reads back as what decides the result
+    assert record.read(tmp_path / "run.json").task == segmenter.task(*scans)  # type: ignore[union-attr]
+
+
+def test_a_record_reads_back(tmp_path: Path) -> None:
+    record.write(DONE, tmp_path / "run.json")
+    assert record.read(tmp_path / "run.json") == DONE
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
+        '{"schema_version": 1}',
+        '{"schema_version": 2, "program": "0.1.0"}',
+        b"\xff",
+    ],
+)
+def test_what_is_no_record_reads_as_none(content: str | bytes, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert record.read(tmp_path / "run.json") is None
+
+
+def test_a_cut_or_lengthened_record_reads_as_none(tmp_path: Path) -> None:
+    record.write(DONE, tmp_path / "run.json")
+    document = json.loads((tmp_path / "run.json").read_text())
+    for altered in (
+        {**document, "more": 1},
+        {name: value for name, value in document.items() if name != "result"},
+    ):
+        (tmp_path / "run.json").write_text(json.dumps(altered))
+        assert record.read(tmp_path / "run.json") is None
+    assert record.read(tmp_path / "nowhere.json") is None
+
+
+def test_the_schema_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    record.write(
+        dataclasses.replace(
+            DONE, task=dataclasses.replace(DONE.task, inputs={"baseline": DIGEST, "followup": DIGEST})
+        ),
+        tmp_path / "r",
+    )
+    document = json.loads((tmp_path / "r").read_text())
+    jsonschema.validate(document, SCHEMA)
+    for altered in (
+        {**document, "patient": "Doe"},
+        {**document, "inputs": {"baseline": DIGEST}},
+        {**document, "device": "abacus"},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(altered, SCHEMA)
+
+
+def test_a_folder_is_known_by_what_its_files_hold(tmp_path: Path) -> None:
+    """Two files of two folders, named otherwise: one hash. A changed byte: another. By hand: sha256 of the two sorted hashes in a row."""
+    for folder, names in (("one", ("a", "b")), ("two", ("x", "deeper/y")), ("three", ("a", "b"))):
+        for name, content in zip(
+            names, (b"first", b"second" if folder != "three" else b"secone"), strict=True
+        ):
+            (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / name).write_bytes(content)
+    digests = sorted(hashlib.sha256(content).hexdigest() for content in (b"first", b"second"))
+    assert record.input_sha256(tmp_path / "one") == hashlib.sha256("".join(digests).encode()).hexdigest()
+    assert record.input_sha256(tmp_path / "two") == record.input_sha256(tmp_path / "one")
+    assert record.input_sha256(tmp_path / "three") != record.input_sha256(tmp_path / "one")
+    assert record.input_sha256(tmp_path / "one" / "a") == checkpoint.sha256(tmp_path / "one" / "a")
+
+
+def test_a_missing_input_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.nii: cannot be read"):
+        record.input_sha256(tmp_path / "nowhere.nii")
