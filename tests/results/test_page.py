@@ -285,7 +285,7 @@ def test_without_webgl_the_page_says_so_and_the_slices_stay(file: Path, tmp_path
         page.click("tr[data-lesion='2']")
         assert page.ask("return document.querySelector('.lesion.chosen').dataset.lesion") == "2"
         assert page.ask(
-            "return [...document.images].every(image => grids.complete && grids.naturalWidth > 0)"
+            "return [...document.images].every(image => image.complete && image.naturalWidth > 0)"
         )
         assert page.complaints() == []
 
