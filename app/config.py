@@ -5,6 +5,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Literal
 
+# What a network with maps says of each voxel, in the order of its outputs: a lesion that came, one that went, one at baseline, one at follow-up.
+MAPS = ("new", "vanished", "baseline", "followup")
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -52,6 +55,8 @@ class Config:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)
+    # what the outputs mean: a softmax over background and new lesion (the paper's), or a sigmoid for each of MAPS
+    outputs: Literal["new", "maps"] = "new"
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)
@@ -64,4 +69,5 @@ class Config:
             network=NetworkConfig(**parts["network"]),
             preprocess=PreprocessConfig(**parts["preprocess"]),
             predict=PredictConfig(**parts["predict"]),
+            outputs=parts.get("outputs", "new"),
         )

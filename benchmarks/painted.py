@@ -28,7 +28,7 @@ from training.augmentation import uniform
 from training.config import OPERATING_POINTS
 from training.prepare import places
 from training.scoring import Case
-from training.synthesis import Shapes, draw_shape, put, read_shapes, resized
+from training.synthesis.lesions import Shapes, draw_shape, put, read_shapes, resized
 
 LESIONS = 24  # a case
 VISIBLE_Z = 0.5  # as training labels

@@ -20,6 +20,12 @@ OPERATING_POINTS = tuple(
     )
 )
 
+# A few of them, to look at while a network learns.
+TRAINING_POINTS = tuple(
+    PredictConfig(threshold=0.5, certain=certain, minimum_volume_mm3=3.0, gain=GAIN)
+    for certain in (0.8, 0.9, 0.95, 0.98)
+)
+
 
 @dataclass(frozen=True)
 class IqdaConfig:
@@ -55,44 +61,49 @@ class LesionConfig:
 
     old: tuple[float, ...] = (0.0, 2.0, 5.0)  # one mean is drawn, then a Poisson number
     new: tuple[float, ...] = (1.5, 3.0, 5.0)
-    resolving: float = 0.6  # Poisson mean
+    resolving: float = 1.5  # Poisson mean; as often as new ones would be too many for what is judged most
     enlarging: float = 0.6
-    shrinking: float = 0.3
-    enlarging_is_target: bool = True  # the open validation truth contains enlarging; MSSEG-2's does not
+    shrinking: float = 0.4
     lesion_free: float = 0.3  # of the patches have no change at all
     erased: float = 0.5  # chance that a real lesion of a patch is erased at one or both time points
     erased_mm3: int = 1500  # larger ones, confluent round the ventricles, do not appear between two visits
     contrast: Range = (1.5, 6.0)  # z, lognormal about `contrast_median`
     contrast_median: float = 2.6
+    contrast_change: float = 0.12  # standard deviation of the logarithm, of old lesions from visit to visit
     edge_mm: Range = (0.5, 0.9)
     visible_z: float = 0.5  # a voxel is labelled where the clean change exceeds this,
-    shown_z: float = 0.6  # and the acquired scans' change stands out from its surroundings by this,
-    shown_voxels: float = 7.0  # in more than so many of the 27 voxels about it
+    shown_z: float = 0.4  # and where within two voxels the acquired change, smoothed by 1 mm, exceeds this
+    shown_noises: float = 3.2  # and so many standard deviations of the change elsewhere
 
 
 @dataclass(frozen=True)
 class AcquisitionConfig:
-    """One time point's scanner, drawn for each time point alone."""
+    """What sets two visits apart. The ranges are such that their differences in unchanged brain are those of real pairs (benchmarks.differences)."""
 
+    same: float = 0.5  # chance that both visits were to one scanner
+    near: float = 0.3  # or to scanners that are half as unlike as two drawn alone
     rotation_deg: float = 0.5  # leftover misalignment, standard deviations
     shift_mm: float = 0.35
-    elastic_mm: Range = (0.1, 0.9)  # standard deviation; scanners bend a head differently, at its base most
+    elastic_mm: Range = (0.1, 0.7)  # standard deviation; scanners bend a head differently, at its base most
+    tone: float = 1.0  # times the deviations of the tone curve (TONE_BUMPS)
     bias: float = 0.08  # standard deviation of the log field
     blur_mm: float = 0.5  # upper bound
     thick: float = 0.7  # chance of thick slices
     thickness_mm: Range = (2.0, 4.0)
-    noise_z: Range = (0.05, 0.35)
-    log_gamma: float = 0.35  # upper bound
-    scaling: float = 0.12  # standard deviations
-    offset_z: float = 0.12
+    noise_z: Range = (0.1, 0.5)
+    log_gamma: float = 0.3  # upper bound
+    leftover: float = (
+        0.05  # standard deviation of scale (factor) and offset (z) that the preprocessing leaves,
+    )
+    leftover_far: float = 0.12  # and between unlike scanners
 
 
 @dataclass(frozen=True)
 class DistractorConfig:
     """What changes between two visits without being a lesion; chances a time point."""
 
-    regional: float = 0.4  # smooth shift, standard deviation `regional_z`, radius in mm
-    regional_z: float = 0.8
+    regional: float = 0.25  # smooth shift, standard deviation `regional_z`, radius in mm
+    regional_z: float = 0.5
     radius_mm: Range = (8.0, 22.0)
     gyral: float = 0.25  # brighter cortex in a region
     rim: float = 0.35  # bright surface of the brain
@@ -100,6 +111,7 @@ class DistractorConfig:
     flow: float = 0.35  # bright blobs in CSF
     vessel: float = 0.25  # thin bright lines near the surface and the base
     ventricle: float = 0.35  # bright lining of the ventricles
+    plexus: float = 0.25  # bright blobs inside the ventricles: choroid plexus, and what pulsates there
     flare: float = (
         0.4  # faint soft blobs near the surface, where lesions are rare: what susceptibility and flow leave
     )
@@ -111,7 +123,10 @@ class SynthesisConfig:
 
     patch: int = 48  # voxels a side; 64^3 cost 2.4 times as much, and two CPU cores were all there was (training/LOG.md)
     margin: int = 4  # voxels computed around the patch, cut off at the end
-    head: float = 0.5  # share of label-map heads; the rest are real scans
+    head: float = (
+        0.0  # share of label-map heads (0: RECIPE, what they add is within noise); the rest are real scans,
+    )
+    thick: float = 0.2  # so many of these with slices of 6 to 8 mm
     low: float = 0.4  # share of patches centred in the lowest third of the brain, where false lesions gather
     iqda: str = "each"  # "none", "shared" by both time points, or for "each" alone
     preset: str = "paper"
@@ -141,19 +156,20 @@ class TrainConfig:
     seed: int = 1
     features: int = 8  # of the network; the paper has 24, and 16 found no more on open data for three times the time (training/LOG.md)
     batch: int = 2
-    steps: int = 1000
+    steps: int = 7500
     learning_rate: float = 1e-3  # RECIPE: three times faster at the start than the paper's 1e-4
     warmup_steps: int = 30
+    decay: float = 0.4  # share of the steps, the last ones, over which the learning rate falls
     final_rate: float = 0.02  # of the learning rate, reached by a cosine
     weight_decay: float = 1e-4
     largest_gradient: float = 5.0  # norm; larger ones are scaled down
     dropout: float = 0.1
-    loss: str = "dice_ce"  # or "dice", the paper's
+    loss: str = "maps"  # or "dice", the paper's, or "dice_ce": these two know new lesions alone
     precision: str = "bfloat16"  # of the convolutions, or "float32": slower, but a run repeats bit for bit
-    ema: float = 0.99  # of the weights, a step; the average is validated and kept
-    validate_steps: int = 500
+    ema: float = 0.998  # of the weights, a step; the average is validated and kept
+    validate_steps: int = 1500
     patience: float = math.inf  # validations without gain after which a run ends
-    operating_points: tuple[PredictConfig, ...] = OPERATING_POINTS
+    operating_points: tuple[PredictConfig, ...] = TRAINING_POINTS
     validation_overlap: float = 0.1  # of windows; the shipped 0.5 costs five times as much
     checkpoint_minutes: float = 3.0
     patches: SynthesisConfig | ChallengeConfig = field(default_factory=SynthesisConfig)
@@ -168,6 +184,7 @@ PAPER_RECIPE = TrainConfig(
     steps=75_000,
     learning_rate=1e-4,
     warmup_steps=1,
+    decay=0.0,
     final_rate=1.0,
     weight_decay=0.0,
     largest_gradient=math.inf,

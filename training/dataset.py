@@ -12,7 +12,9 @@ from torch import Tensor
 
 from training.augmentation import degrade_pair, integer, turn, uniform
 from training.config import ChallengeConfig, SynthesisConfig
-from training.synthesis import Sample, make_sample, read_shapes, read_source
+from training.synthesis.anatomy import read_source
+from training.synthesis.lesions import read_shapes
+from training.synthesis.pair import Sample, make_sample
 
 MOST_SAMPLES = 10_000_000  # of one seed
 
@@ -22,8 +24,10 @@ class Batch:
     """Pairs of patches and their truth."""
 
     scans: Tensor  # (B, 2, D, H, W) float32, as app.method.preprocessing.Pair.channels
-    truth: Tensor  # (B, D, H, W) bool
-    scored: Tensor  # (B, D, H, W) bool, what counts in the loss
+    truth: (
+        Tensor  # (B, maps, D, H, W) float32 in [0, 1]: new lesions, and what else is known (app.config.MAPS)
+    )
+    scored: Tensor  # (B, maps, D, H, W) bool, what counts in the loss
 
 
 class Stream(Protocol):
@@ -42,6 +46,7 @@ class PairStream:
         self.shapes = read_shapes(prepared / "lesions.npz", device)
         self.heads = [read_source(path, device) for path in sorted(prepared.glob("heads/*.npz"))]
         self.scans = [read_source(path, device) for path in sorted(prepared.glob("scans/*.npz"))]
+        self.thick = [read_source(path, device) for path in sorted(prepared.glob("thick/*.npz"))]
         if not self.heads or not self.scans:
             raise FileNotFoundError(
                 f"{prepared}: {len(self.heads)} heads and {len(self.scans)} scans; wanted what training/prepare.py writes"
@@ -49,7 +54,10 @@ class PairStream:
 
     def sample(self, number: int) -> Sample:
         rng = self.rng.manual_seed(sample_seed(self.seed, number))
-        sources = self.heads if uniform(rng, 0, 1) < self.config.head else self.scans
+        if uniform(rng, 0, 1) < self.config.head:
+            sources = self.heads
+        else:
+            sources = self.thick if self.thick and uniform(rng, 0, 1) < self.config.thick else self.scans
         return make_sample(sources[integer(rng, len(sources))], self.shapes, self.config, rng)
 
 
@@ -97,7 +105,7 @@ class PatientStream:
         brain = patient.brain[block]
         scans = degrade_pair(list(patient.channels[:, *block].float()), config.iqda, config.preset, rng)
         channels = torch.stack(scans).clamp(0, 3) * brain  # as the network will see them: 0 outside the brain
-        return Sample(*turn([channels, patient.truth[block], brain], rng))
+        return Sample(*turn([channels, patient.truth[None, *block].float(), brain[None]], rng))
 
 
 def open_stream(

@@ -1,4 +1,4 @@
-"""What training minimises: Dice, or Dice and cross-entropy, over the batch of all processes."""
+"""What training minimises: Dice, Dice and cross-entropy, or both for each of several maps, over the batch of all processes."""
 
 import torch
 from torch import Tensor
@@ -7,15 +7,21 @@ from torch.nn import functional
 from training.processes import summed
 
 EPSILON = 0.01  # METHOD 3
+MAP_WEIGHTS = (1.0, 0.5, 0.25, 0.25)  # of app.config.MAPS: what is new is what the network is for
+EMPTY_VOXELS = (
+    10.0  # added to overlap and sum of a map's Dice, so that a few faint voxels in an empty batch cost little
+)
 
 
 def dice_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
     """1 - Dice, averaged over both softmax channels (METHOD 3), over the scored voxels of the whole batch.
 
-    logits (B, 2, D, H, W); truth and scored (B, D, H, W) bool. In [0, 1]; without a lesion in prediction and truth that channel's loss is 0.
+    logits (B, 2, D, H, W); truth and scored (B, maps, D, H, W), of which the first map is that of new lesions and counts alone; a voxel is lesion
+    from one half on. In [0, 1]; without a lesion in prediction and truth that channel's loss is 0.
     """
-    probabilities = logits.float().softmax(dim=1) * scored[:, None]
-    wanted = torch.stack([~truth & scored, truth & scored], dim=1).float()
+    new, counted = truth[:, 0] > 0.5, scored[:, 0]
+    probabilities = logits.float().softmax(dim=1) * counted[:, None]
+    wanted = torch.stack([~new & counted, new & counted], dim=1).float()
     axes = (0, 2, 3, 4)
     overlap, total = summed(
         torch.stack([(probabilities * wanted).sum(axes), probabilities.sum(axes) + wanted.sum(axes)])
@@ -26,10 +32,32 @@ def dice_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
 
 def dice_ce_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
     """Dice loss plus the mean cross-entropy of the scored voxels: calmer where there is nothing to find (RECIPE 3)."""
-    entropy = functional.cross_entropy(logits.float(), truth.long(), reduction="none")
-    entropies, voxels = summed(torch.stack([(entropy * scored).sum(), scored.sum()]))
+    entropy = functional.cross_entropy(logits.float(), (truth[:, 0] > 0.5).long(), reduction="none")
+    entropies, voxels = summed(torch.stack([(entropy * scored[:, 0]).sum(), scored[:, 0].sum()]))
     loss: Tensor = dice_loss(logits, truth, scored) + entropies / voxels.clamp_min(1)
     return loss
 
 
-LOSSES = {"dice": dice_loss, "dice_ce": dice_ce_loss}
+def maps_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
+    """Soft Dice loss plus mean cross-entropy of each map, weighted by `MAP_WEIGHTS`: logits, truth in [0, 1] and scored (B, 4, D, H, W).
+
+    The squares in the denominator (V-Net, Milletari 2016) make the Dice of parts of voxels greatest where prediction and truth are equal.
+    """
+    entropy = functional.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
+    probability = logits.float().sigmoid() * scored
+    wanted = truth * scored
+    axes = (0, 2, 3, 4)
+    parts = [
+        (entropy * scored).sum(axes),
+        scored.sum(axes),
+        (probability * wanted).sum(axes),
+        (probability**2 + wanted**2).sum(axes),
+    ]
+    entropies, voxels, overlap, total = summed(torch.stack(parts))
+    losses = 1 - (2 * overlap + EMPTY_VOXELS) / (total + EMPTY_VOXELS) + entropies / voxels.clamp_min(1)
+    weights = torch.tensor(MAP_WEIGHTS, device=logits.device)
+    loss: Tensor = (losses * weights).sum() / weights.sum()
+    return loss
+
+
+LOSSES = {"dice": dice_loss, "dice_ce": dice_ce_loss, "maps": maps_loss}

@@ -2,7 +2,8 @@
 
     python -m training.prepare --data ../shared/data --out runs/prepared
 
-Every array is `(z, y, x)` at 1 mm, axes running to superior, posterior and left. Patients 01 and 03 are for validation and are used for nothing else.
+Every array is `(z, y, x)` at 1 mm, axes running to superior, posterior and left. Patients 01, 03, P14 and P2 are for validation and are used for
+nothing else.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from app.errors import InputError
 from app.images import grids, storage
 from app.method import preprocessing
 from app.method.brain import BrainExtractor
-from training import commands
+from training import commands, mslesseg
 
 logger = logging.getLogger(__name__)
 
@@ -87,9 +88,18 @@ def main() -> None:
 
 
 def prepare_open_data(data: Path, out: Path) -> None:
-    """Write `scans/*.npz`, `pairs/*.npz`, `lesions.npz`, `heads/*.npz`; what is there already is kept. Raises InputError without data."""
-    for name, scan, brain, lesions in training_scans(data):
-        save_arrays(out / "scans" / f"{name}.npz", functools.partial(prepare_scan, scan, brain, lesions))
+    """Write `scans`, `thick`, `pairs`, `heads` (`*.npz` each) and `lesions.npz`; what is there already is kept. Raises InputError without data."""
+    for name, scan, brain, lesions, all_marked in training_scans(data):
+        save_arrays(
+            out / "scans" / f"{name}.npz", functools.partial(prepare_scan, scan, brain, lesions, all_marked)
+        )
+    for name, scan, brain, lesions in thick_scans(data):
+        save_arrays(
+            out / "thick" / f"{name}.npz", functools.partial(prepare_scan, scan, brain, lesions, True)
+        )
+    for patient, earlier, later in mslesseg.pairs(data / "mslesseg"):
+        make = functools.partial(mslesseg.prepare_visits, data / "mslesseg", patient, earlier, later)
+        save_arrays(out / "pairs" / f"{patient}_T{earlier}_T{later}.npz", make)
     for name in VALIDATION:
         save_arrays(
             out / "pairs" / f"{name}.npz",
@@ -110,8 +120,8 @@ def prepare_open_data(data: Path, out: Path) -> None:
         )
 
 
-def training_scans(data: Path) -> Iterator[tuple[str, sitk.Image, sitk.Image, sitk.Image]]:
-    """(name, FLAIR, brain mask, lesion mask) of the real scans for training, each on the scan's grid."""
+def training_scans(data: Path) -> Iterator[tuple[str, sitk.Image, sitk.Image, sitk.Image, bool]]:
+    """(name, FLAIR, brain mask, lesion mask, whether that has all lesions) of the real scans for training, each on the scan's grid."""
     longitudinal = data / "open_ms_data" / "longitudinal"
     for raw in sorted((longitudinal / "raw").glob("patient*/study*_FLAIR.nii.gz")):
         patient = raw.parent.name
@@ -124,13 +134,14 @@ def training_scans(data: Path) -> Iterator[tuple[str, sitk.Image, sitk.Image, si
         ).GetInverse()
         masks = [storage.read_mask(common / name) for name in ("brainmask.nii.gz", "gt.nii.gz")]
         brain, changes = [sitk.Resample(mask, scan, to_scan, sitk.sitkNearestNeighbor) for mask in masks]
-        yield patient, scan, brain, changes
+        yield patient, scan, brain, changes, False
     for path in sorted((data / "open_ms_data" / "cross_sectional" / "MNI").glob("patient*/FLAIR*.nii.gz")):
         scan = storage.read(path)
         gold = storage.read_mask(next(path.parent.glob("GOLD_STANDARD*.nii.gz")), scan)
-        brain = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(scan > 0, [3, 3, 3]))
-        # stripped before: some fluid is exactly 0 there, which would read as beyond the field of view
-        yield f"cross_{path.parent.name}", sitk.Mask(sitk.Maximum(scan, 1.0), brain), brain, gold
+        scan, brain = mslesseg.unstripped(scan)
+        yield f"cross_{path.parent.name}", scan, brain, gold, True
+    for path in sorted((data / "mslesseg").glob("P18_T1_FLAIR.nii.gz")):
+        yield "P18_T1", *mslesseg.read_visit(path.parent, "P18", 1), True
     find_brain = BrainExtractor.from_file(WEIGHTS / "brain.pt", torch.device("cpu"))
     for path in sorted(
         (data / "py_synthsr").glob("FLAIR.nii.gz")
@@ -141,7 +152,19 @@ def training_scans(data: Path) -> Iterator[tuple[str, sitk.Image, sitk.Image, si
             scan,
             find_brain(scan),
             grids.like(np.zeros_like(grids.array(scan), dtype=bool), scan),
+            False,
         )
+
+
+def thick_scans(data: Path) -> Iterator[tuple[str, sitk.Image, sitk.Image, sitk.Image]]:
+    """(name, FLAIR, brain mask, mask of all lesions) of the Tabriz heads: slices of 6 to 8 mm."""
+    find_brain = BrainExtractor.from_file(WEIGHTS / "brain.pt", torch.device("cpu"))
+    for path in sorted((data / "tabriz").glob("*_FLAIR.nii.gz")):
+        scan = sitk.Maximum(
+            sitk.Cast(storage.read(path), sitk.sitkFloat32), 0.0
+        )  # ringing is negative; N4 takes logarithms
+        name = path.name.removesuffix("_FLAIR.nii.gz")
+        yield name, scan, find_brain(scan), storage.read_mask(path.parent / f"{name}_LESION.nii.gz", scan)
 
 
 def lesion_masks(data: Path) -> Iterator[Mask]:
@@ -201,8 +224,11 @@ def prepare_head(label_map: sitk.Image) -> Arrays:
     }
 
 
-def prepare_scan(scan: sitk.Image, brain: sitk.Image, lesions: sitk.Image) -> Arrays:
-    """`values` (as the network sees them), `depth`, `place` and `lesions` (0, or a lesion's number) of a real scan, cut to the brain."""
+def prepare_scan(scan: sitk.Image, brain: sitk.Image, lesions: sitk.Image, all_marked: bool) -> Arrays:
+    """`values` (as the network sees them), `depth`, `place` and `lesions` (0, or a lesion's number) of a real scan, cut to the brain.
+
+    `all_marked` goes with them: whether what is not marked is no lesion.
+    """
     grid = grids.canonical_grid(scan, 1.0)
     scan_mm = grids.resample(scan, grid)
     brain_mm = sitk.Resample(brain, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
@@ -214,16 +240,18 @@ def prepare_scan(scan: sitk.Image, brain: sitk.Image, lesions: sitk.Image) -> Ar
     z = 4 * (ndimage.gaussian_filter(values, 1.0) - 1)
     numbers, count = ndimage.label(marked[box] & inside)
     # a marked change that this scan does not show bright is not there to be erased
-    bright = ndimage.mean(z, numbers, np.arange(count + 1)) > 1.0
-    bright[0] = False
-    numbers = np.where(bright[numbers], numbers % 255 + (numbers % 255 == 0), 0).astype(np.uint8)
+    shown = np.full(count + 1, True) if all_marked else ndimage.mean(z, numbers, np.arange(count + 1)) > 1.0
+    shown[0] = False
+    numbers = np.where(shown[numbers], numbers % 255 + (numbers % 255 == 0), 0).astype(np.uint8)
     white = (np.abs(z + 0.3) < 1.3) & (depth > 2 * 5) & (numbers == 0)
     ventricle = ndimage.binary_opening((z < -2.2) & (depth > 2 * 20), iterations=1)
+    place = places(white.astype(float), ventricle)
     return {
         "values": values.astype(np.float16),
         "depth": depth,
-        "place": places(white.astype(float), ventricle),
+        "place": place,
         "lesions": numbers,
+        "all_marked": np.array(all_marked),
     }
 
 

@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from app.config import Config, NetworkConfig, PredictConfig
+from app.config import MAPS, Config, NetworkConfig, PredictConfig
 from app.errors import InputError
 from app.method import checkpoint
 from app.method.model import UNet3D
-from app.method.predictor import sliding_window
+from app.method.predictor import probabilities, sliding_window
 from training import commands, folds, processes, scoring
 from training.config import PAPER_RECIPE, ChallengeConfig, TrainConfig
 from training.dataset import open_stream, sample_seed, stack
@@ -50,6 +50,13 @@ def main() -> None:
         "--prepared", type=Path, required=True, help="folder written by training.prepare or training.msseg2"
     )
     parser.add_argument("--run", type=Path, required=True, help="folder for state, log and best weights")
+    parser.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="start from these weights, where the run has no state yet",
+    )
     parser.add_argument(
         "--fold",
         type=int,
@@ -91,7 +98,15 @@ def main() -> None:
     settings = given("steps", "seed", "batch", "features", "dropout", "loss", "precision", "validate_steps")
     config = dataclasses.replace(recipe, patches=patches, **settings)
     device = processes.join(arguments.device)
-    train(arguments.prepared, arguments.run, config, device, arguments.fold, arguments.minutes)
+    train(
+        arguments.prepared,
+        arguments.run,
+        config,
+        device,
+        arguments.fold,
+        arguments.minutes,
+        start=arguments.start,
+    )
     processes.leave()
 
 
@@ -113,8 +128,9 @@ def train(
     fold: int | None = None,
     minutes: float = math.inf,
     stop_at: int | None = None,
+    start: Path | None = None,
 ) -> None:
-    """Run, or go on with, one training, until its last step, `stop_at`, or `minutes` have passed.
+    """Run, or go on with, one training, until its last step, `stop_at`, or `minutes` have passed. A new run begins with the weights of `start`.
 
     `run/best.pt` and `run/last.pt` are checkpoints for app.method.predictor. Raises InputError if the batch cannot be shared among the processes.
     """
@@ -127,7 +143,10 @@ def train(
     # oneDNN's 3-D convolution is off by 3e-4 in the logits and by some hundredths in the gradients for two patches at a time (torch 2.13, AVX-512)
     torch.backends.mkldnn.enabled = config.precision == "bfloat16"  # type: ignore[assignment]
     torch.manual_seed(config.seed)  # initial weights
-    network = UNet3D(NetworkConfig(features=config.features, dropout=config.dropout))
+    classes = len(MAPS) if outputs_of(config) == "maps" else 2
+    network = UNet3D(NetworkConfig(classes=classes, features=config.features, dropout=config.dropout))
+    if start is not None:
+        load_weights(network, start)
     network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(
@@ -215,10 +234,26 @@ def train(
         _validate(average, cases, config, run, progress.step, -math.inf, device)
 
 
+def outputs_of(config: TrainConfig) -> Literal["new", "maps"]:
+    return "maps" if config.loss == "maps" else "new"
+
+
+def load_weights(network: UNet3D, path: Path) -> None:
+    """Start from a published network. Raises InputError if it is another kind."""
+    published = checkpoint.load(path).network
+    if dataclasses.replace(published.config, dropout=network.config.dropout) != network.config:
+        raise InputError(f"{path}: a network of {published.config}; wanted {network.config}")
+    network.load_state_dict(published.state_dict())
+
+
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then a cosine down to `final_rate` of the peak at the last step."""
+    """Linear warm-up, a constant, then over the last `decay` of the steps a cosine down to `final_rate` of it.
+
+    So a run can be made longer as long as its decay has not begun: the same command with more steps goes on.
+    """
     warm = min(1.0, (step + 1) / config.warmup_steps)
-    progress = step / max(config.steps - 1, 1)
+    last = max(config.decay * (config.steps - 1), 1)
+    progress = min(max(1 - (config.steps - 1 - step) / last, 0.0), 1.0)
     return (
         config.learning_rate
         * warm
@@ -238,16 +273,17 @@ def probability_of(
 ) -> npt.NDArray[np.float32]:
     """New-lesion probability (z, y, x) of one case, in windows as app.method.predictor.Predictor blends them."""
 
-    def softmax(windows: Tensor) -> Tensor:
+    settings = Config(outputs=outputs_of(config))
+
+    def maps(windows: Tensor) -> Tensor:
         with _autocast(device, config):
             logits = network(windows.contiguous(memory_format=torch.channels_last_3d))
-        probabilities: Tensor = logits.float().softmax(dim=1)
-        return probabilities
+        return probabilities(logits, settings)
 
     volume, inside = torch.from_numpy(case.channels).to(device), torch.from_numpy(case.brain)
     with torch.inference_mode():
-        classes = sliding_window(volume, softmax, config.patches.patch, config.validation_overlap, inside)
-    probability: npt.NDArray[np.float32] = classes[1].cpu().numpy() * case.brain
+        found = sliding_window(volume, maps, config.patches.patch, config.validation_overlap, inside)
+    probability: npt.NDArray[np.float32] = found[0].cpu().numpy() * case.brain
     return probability
 
 
@@ -262,8 +298,8 @@ def _validate(
 ) -> float:
     """Score the averaged weights on the real pairs, log the best operating point, keep the weights if it is the best so far; the selection score."""
     before = time.monotonic()
-    probabilities = {case.name: probability_of(network, case, config, device) for case in cases}
-    results = scoring.table(probabilities, cases, config.operating_points)
+    found_in = {case.name: probability_of(network, case, config, device) for case in cases}
+    results = scoring.table(found_in, cases, config.operating_points)
     chosen, *_ = scoring.best(results, cases)
     found = scoring.selection(results[chosen], cases)
     f1, dice, false = scoring.summary(results[chosen], cases)
@@ -284,7 +320,7 @@ def _validate(
     row["seconds"] = round(time.monotonic() - before, 1)
     _log(run / "validation.csv", row)
     predict = scoring.with_point(PredictConfig(window=config.patches.patch), chosen)
-    settings = Config(network=network.config, predict=predict)
+    settings = Config(network=network.config, predict=predict, outputs=outputs_of(config))
     provenance = _provenance(config, step, found)
     checkpoint.save(run / "last.pt", network, settings, provenance)
     if found > best:
@@ -318,7 +354,7 @@ def _provenance(config: TrainConfig, step: int, found: float) -> dict[str, str]:
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "data": "MSSEG-2 training patients but for one fold, which validates"
         if challenge
-        else "open data of training/README.md; patients 01 and 03 for validation only",
+        else "open data of training/README.md; patients 01, 03, P14 and P2 for validation only",
         "step": str(step),
         "iqda": config.patches.iqda,
         "loss": config.loss,

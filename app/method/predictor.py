@@ -1,8 +1,10 @@
 """Windows over a volume, through one or more networks, to a probability for every voxel."""
 
+import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +24,18 @@ CPU_BATCH = (
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class LesionMaps:
+    """Probabilities (z, y, x) in [0, 1], float32, 0 outside the brain; None where the networks know new lesions alone."""
+
+    new: np.ndarray  # a lesion at follow-up, none at baseline
+    vanished: np.ndarray | None = None  # a lesion at baseline, none at follow-up
+    baseline: np.ndarray | None = None  # a lesion at baseline
+    followup: np.ndarray | None = None  # a lesion at follow-up
+
+
 class Predictor:
-    """An ensemble of networks: their softmax outputs are averaged."""
+    """An ensemble of networks: their probabilities are averaged."""
 
     def __init__(self, networks: Sequence[UNet3D], config: Config, device: torch.device) -> None:
         self.networks = [network.to(memory_format=torch.channels_last_3d).eval() for network in networks]  # type: ignore[call-overload]
@@ -38,15 +50,16 @@ class Predictor:
             raise InputError(f"{weights}: no fold*.pt; wanted a folder with trained weights")
         folds = [checkpoint.load(path) for path in paths]
         for path, fold in zip(paths, folds, strict=True):
-            if (fold.config.preprocess, fold.config.predict) != (
-                folds[0].config.preprocess,
-                folds[0].config.predict,
-            ):
+            if dataclasses.replace(fold.config, network=folds[0].config.network) != folds[0].config:
                 raise InputError(f"{path}: other settings than {paths[0].name}; wanted folds of one training")
         return Predictor([fold.network for fold in folds], folds[0].config, device)
 
     def __call__(self, channels: np.ndarray, brain: np.ndarray) -> np.ndarray:
-        """Probability of a new lesion: channels (2, z, y, x) and brain (z, y, x) to (z, y, x) in [0, 1], float32, 0 outside the brain.
+        """Probability of a new lesion: channels (2, z, y, x) and brain (z, y, x) to (z, y, x) in [0, 1], float32, 0 outside the brain."""
+        return self.maps(channels, brain).new
+
+    def maps(self, channels: np.ndarray, brain: np.ndarray) -> LesionMaps:
+        """All that the networks know: channels (2, z, y, x) and brain (z, y, x) to probabilities.
 
         Where a GPU cannot hold even one window, the CPU takes over, with a warning: smaller windows would need less memory, but GroupNorm makes
         them another network than the one that was trained and measured.
@@ -59,13 +72,13 @@ class Predictor:
             )
         return self._predict(channels, brain, torch.device("cpu"))
 
-    def _predict(self, channels: np.ndarray, brain: np.ndarray, device: torch.device) -> np.ndarray:
+    def _predict(self, channels: np.ndarray, brain: np.ndarray, device: torch.device) -> LesionMaps:
         networks = [network.to(device) for network in self.networks]
 
-        def lesion(windows: Tensor) -> Tensor:
-            """Mean softmax of the networks, lesion class alone: (B, 2, D, H, W) -> (B, 1, D, H, W)."""
+        def mean(windows: Tensor) -> Tensor:
+            """Mean probabilities of the networks: (B, 2, D, H, W) -> (B, maps, D, H, W)."""
             windows = windows.contiguous(memory_format=torch.channels_last_3d)
-            return torch.stack([network(windows).float().softmax(dim=1)[:, 1:] for network in networks]).mean(
+            return torch.stack([probabilities(network(windows), self.config) for network in networks]).mean(
                 dim=0
             )
 
@@ -75,11 +88,14 @@ class Predictor:
             torch.inference_mode(),
             torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device)),
         ):
-            probability = (
-                sliding_window(volume, lesion, predict.window, predict.overlap, inside)[0].cpu().numpy()
-            )
-        probability *= brain
-        return probability
+            maps = sliding_window(volume, mean, predict.window, predict.overlap, inside).cpu().numpy()
+        maps *= brain
+        return LesionMaps(*maps)
+
+
+def probabilities(logits: Tensor, config: Config) -> Tensor:
+    """(B, classes, D, H, W) to (B, maps, D, H, W) in [0, 1]: each of MAPS, or new lesions alone."""
+    return logits.float().sigmoid() if config.outputs == "maps" else logits.float().softmax(dim=1)[:, 1:]
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

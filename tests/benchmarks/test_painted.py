@@ -9,7 +9,7 @@ from app.config import PredictConfig
 from benchmarks import painted
 from training.prepare import pack_shapes
 from training.scoring import Case
-from training.synthesis import Shapes
+from training.synthesis.lesions import Shapes
 
 SIDE = 56
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from app.config import Config, NetworkConfig, PredictConfig
+from app.config import MAPS, Config, NetworkConfig, PredictConfig
 from app.errors import InputError
 from app.method import checkpoint, predictor
 from app.method.model import UNet3D
@@ -160,6 +160,26 @@ def test_an_ensemble_is_the_mean_of_its_networks() -> None:
     np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=1e-6)
     assert (together[~brain] == 0).all()
     assert together.shape == brain.shape
+
+
+@pytest.mark.usefixtures("float32")
+def test_four_maps_are_four_sigmoids() -> None:
+    config = Config(
+        network=NetworkConfig(classes=4, features=8, levels=1, dropout=0.0),
+        predict=PredictConfig(window=16),
+        outputs="maps",
+    )
+    torch.manual_seed(0)
+    network = UNet3D(config.network)
+    channels = np.random.default_rng(0).random((2, 16, 16, 16), dtype=np.float32)
+    brain = np.ones((16, 16, 16), dtype=bool)
+    with torch.inference_mode():
+        wanted = network.eval()(torch.from_numpy(channels)[None]).sigmoid()[0].numpy()
+    found = Predictor([network], config, CPU).maps(channels, brain)
+    for map_name, values in zip(MAPS, wanted, strict=True):
+        np.testing.assert_allclose(getattr(found, map_name), values, atol=1e-6)
+    two_classes = Predictor([_network(0)], SMALL, CPU).maps(channels, brain)
+    assert (two_classes.vanished, two_classes.baseline, two_classes.followup) == (None, None, None)
 
 
 class _SmallGpu(UNet3D):

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from training.loss import dice_ce_loss, dice_loss
+from training.loss import dice_ce_loss, dice_loss, maps_loss
 
-SCORED = torch.ones(1, 1, 1, 4, dtype=torch.bool)
-TRUTH = torch.tensor([True, False, False, False])[None, None, None]
+SCORED = torch.ones(1, 1, 1, 1, 4, dtype=torch.bool)
+TRUTH = torch.tensor([1.0, 0.0, 0.0, 0.0])[None, None, None, None]
 
 
 def logits(probabilities: list[float]) -> torch.Tensor:
@@ -41,8 +41,33 @@ def test_nothing_to_find_and_nothing_found_costs_nothing() -> None:
 
 
 def test_outside_the_brain_nothing_counts() -> None:
-    brain = torch.tensor([True, True, False, False])[None, None, None]
+    brain = torch.tensor([True, True, False, False])[None, None, None, None]
     inside = dice_ce_loss(logits([0.9, 0.2, 0.99, 0.01]), TRUTH, brain)
     assert float(inside) == pytest.approx(
         float(dice_ce_loss(logits([0.9, 0.2, 0.01, 0.99]), TRUTH, brain)), abs=1e-6
     )
+
+
+def test_maps_by_hand() -> None:
+    # one voxel a map, truth 1, probability one half: Dice (2 * .5 + 10) / (.25 + 1 + 10), cross-entropy log 2; alike in all maps
+    ones = torch.ones(1, 4, 1, 1, 1)
+    wanted = 1 - 11 / 11.25 + math.log(2)
+    assert float(maps_loss(torch.zeros(1, 4, 1, 1, 1), ones, ones.bool())) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_map_that_is_not_known_costs_nothing_and_new_lesions_cost_most() -> None:
+    truth, scored = torch.ones(1, 4, 1, 1, 1), torch.zeros(1, 4, 1, 1, 1, dtype=torch.bool)
+    assert float(maps_loss(torch.zeros_like(truth), truth, scored)) == 0
+    alone = []
+    for number in range(4):
+        known = scored.clone()
+        known[:, number] = True
+        alone.append(float(maps_loss(torch.zeros_like(truth), truth, known)))
+    assert alone[0] == pytest.approx(2 * alone[1])
+    assert alone[1] == pytest.approx(2 * alone[2]) == pytest.approx(2 * alone[3])
+
+
+def test_parts_of_voxels_are_answered_best_by_themselves() -> None:
+    truth = torch.full((1, 4, 4, 4, 4), 0.3)
+    losses = [float(maps_loss(torch.full_like(truth, p).logit(), truth, truth > 0)) for p in (0.2, 0.3, 0.4)]
+    assert min(losses) == losses[1]

@@ -9,8 +9,8 @@ from scipy import ndimage
 
 from training.prepare import TISSUES, depth_of, pack_shapes, places, shapes
 from training.scoring import read_cases
-from training.synthesis import TISSUES as PAINTED
-from training.synthesis import draw_shape, read_shapes
+from training.synthesis.anatomy import TISSUES as PAINTED
+from training.synthesis.lesions import draw_shape, read_shapes
 
 
 def test_the_tissues_painted_are_the_tissues_prepared() -> None:
