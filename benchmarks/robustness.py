@@ -22,9 +22,9 @@ from app.files import writing
 from app.machine import choose_device
 from app.method import checkpoint
 from app.method.predictor import Predictor
-from benchmarks.painted import painted_cases
 from training import commands, scoring
 from training.augmentation import average_slices, blur, sharpen
+from training.painting import painted_cases
 from training.scoring import Case
 
 OVERLAP = 0.1

@@ -10,6 +10,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from app.errors import InputError
 from training.augmentation import degrade_pair, integer, turn, uniform
 from training.config import ChallengeConfig, SynthesisConfig
 from training.synthesis.anatomy import read_source
@@ -44,13 +45,18 @@ class PairStream:
         self.seed = seed
         self.rng = torch.Generator(device)
         self.shapes = read_shapes(prepared / "lesions.npz", device)
-        self.heads = [read_source(path, device) for path in sorted(prepared.glob("heads/*.npz"))]
-        self.scans = [read_source(path, device) for path in sorted(prepared.glob("scans/*.npz"))]
-        self.thick = [read_source(path, device) for path in sorted(prepared.glob("thick/*.npz"))]
-        if not self.heads or not self.scans:
-            raise FileNotFoundError(
-                f"{prepared}: {len(self.heads)} heads and {len(self.scans)} scans; wanted what training/prepare.py writes"
-            )
+        kinds = {
+            "heads": config.head > 0,
+            "scans": config.head < 1,
+            "thick": config.head < 1 and config.thick > 0,
+        }
+        self.heads, self.scans, self.thick = (
+            [read_source(path, device) for path in sorted(prepared.glob(f"{kind}/*.npz")) if needed]
+            for kind, needed in kinds.items()
+        )
+        for kind, sources in (("heads", self.heads), ("scans", self.scans)):
+            if kinds[kind] and not sources:
+                raise InputError(f"{prepared / kind}: no *.npz; wanted what training/prepare.py writes")
 
     def sample(self, number: int) -> Sample:
         rng = self.rng.manual_seed(sample_seed(self.seed, number))

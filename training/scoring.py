@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from app.config import PredictConfig
 from app.errors import InputError
@@ -66,9 +65,12 @@ def found(probability: Array, channels: Array, point: PredictConfig) -> Mask:
 
 def score(probability: Array, case: Case, point: PredictConfig) -> CaseMetrics:
     """The official measures of one case at one operating point."""
-    return metrics.evaluate(
-        found(probability, case.channels, point) & ~case.ignore, case.truth, SPACING_MM, distances=False
-    )
+    return measure(found(probability, case.channels, point), case)
+
+
+def measure(mask: Mask, case: Case) -> CaseMetrics:
+    """The official measures of a mask of one case."""
+    return metrics.evaluate(mask & ~case.ignore, case.truth, SPACING_MM, distances=False)
 
 
 def table(
@@ -98,12 +100,6 @@ def in_words(point: PredictConfig) -> str:
     """'threshold 0.9, more than 30 mm^3 above 0.99, 0.5 of its signal gained'."""
     gained = "" if point.gain is None else f", {point.gain:g} of its signal gained"
     return f"threshold {point.threshold:g}, more than {point.minimum_volume_mm3:g} mm^3 above {point.certain:g}{gained}"
-
-
-def without_change(probability: Array, channels: Array, point: PredictConfig) -> tuple[int, int]:
-    """False lesions and their mm^3 where nothing is new."""
-    mask = found(probability, channels, point)
-    return int(ndimage.label(mask)[1]), int(mask.sum())
 
 
 def summary(measures: Mapping[str, CaseMetrics], cases: Sequence[Case]) -> tuple[float, float, int]:

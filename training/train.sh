@@ -21,7 +21,7 @@ open_recipe() (
     "$PYTHON" -m training.train --prepared "$runs/prepared" --run "$runs/heads" --head 1 --seed 23 "$@"
     "$PYTHON" -m training.train --prepared "$runs/prepared" --run "$runs/scans" --head 0 --seed 24 "$@"
     "$PYTHON" -m training.publish "$runs/heads/last.pt" "$runs/scans/last.pt" --weights "$weights"
-    "$PYTHON" -m training.validate --prepared "$runs/prepared" --weights "$weights" --choose --negatives --card
+    "$PYTHON" -m training.validate --prepared "$runs/prepared" --weights "$weights" --choose --card
 )
 
 # paper_recipe DIR RUNS WEIGHTS FOLDS PREPROCESSING OPTIONS...

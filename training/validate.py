@@ -1,37 +1,32 @@
-"""What the networks of a weights folder do on whole scans that they were not trained on, and on scans without any change.
+"""What the networks of a weights folder do on whole scans that they were not trained on.
 
     python -m training.validate --prepared runs/open/prepared --weights weights            # at the stored operating point
-    python -m training.validate --prepared runs/open/prepared --weights weights --choose   # find the best point on the pairs and store it
+    python -m training.validate --prepared runs/open/prepared --weights weights --choose   # choose the cut on painted lesions and store it
 
-Scored on the network's 1 mm grid with the truth brought there by nearest neighbour, ignore zones taken out of prediction and truth. The open pairs'
-truth is derived from the intensities (open data's README) and favours subtraction; it includes enlarging lesions. The challenge's patients are each
-predicted by the one network whose fold held them out.
+Open data are judged by training/yardstick.py: lesions painted into real pairs, real pairs without change, real new lesions. With `--choose`, each
+patient is judged at the cut that the others' pairs choose, with other shapes than it is judged by; the stored cut is the one that all choose.
+The challenge's patients are each predicted by the one network whose fold held them out, and scored by the challenge's measures.
+Everything is scored on the network's 1 mm grid with the truth brought there by nearest neighbour, ignore zones taken out of prediction and truth.
 """
 
 import argparse
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from scipy import ndimage
 
 from app.config import PredictConfig
 from app.errors import InputError
+from app.machine import choose_device
 from app.method import checkpoint
-from app.method.predictor import Predictor
+from app.method.predictor import LesionMaps, Predictor
 from app.scoring import metrics
 from app.scoring.metrics import CaseMetrics
-from training import card, commands, folds, scoring
-from training.augmentation import average_slices, blur, sharpen
+from training import card, commands, folds, painting, scoring, yardstick
+from training.marks import Marked, cut_for, left_out_cuts, marks_of
 from training.scoring import Case
-
-Array = npt.NDArray[np.float32]
-
-MOVE_DEG, MOVE_MM = 0.5, (0.4, -0.3, 0.3)  # leftover misalignment of the copies without change
 
 
 def main() -> None:
@@ -41,63 +36,81 @@ def main() -> None:
     )
     parser.add_argument("--weights", type=Path, required=True, help="folder with fold*.pt")
     parser.add_argument(
-        "--choose", action="store_true", help="store the operating point that is best on the validation pairs"
-    )
-    parser.add_argument(
-        "--negatives",
-        action="store_true",
-        help="also pairs without change: a scan twice, and against degraded, slightly moved copies",
+        "--choose", action="store_true", help="choose the cut for half a false mark a pair, and store it"
     )
     parser.add_argument("--card", action="store_true", help="write MODEL_CARD.md beside the weights")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
 
     cases = scoring.read_cases(arguments.prepared / "pairs")
-    everyone = Predictor.from_folder(arguments.weights, device())
-    predictors = (
-        out_of_fold(arguments.prepared, arguments.weights)
-        if (arguments.prepared / folds.FILE).is_file()
-        else {}
-    )
-    probabilities = {
-        case.name: predictors.get(case.patient, everyone)(case.channels, case.brain) for case in cases
-    }
-    point = everyone.config.predict
-    if arguments.choose:
-        results = scoring.table(probabilities, cases)
-        ranked = scoring.best(results, cases)
-        print("\n".join(point_lines(results, ranked[:8], cases)))
-        point = ranked[0]
-        for path in sorted(arguments.weights.glob("fold*.pt")):
-            set_operating_point(path, point)
-    lines = [scoring.in_words(point)]
-    table = case_lines(
-        {case.name: scoring.score(probabilities[case.name], case, point) for case in cases}, cases
-    )
-    print("\n".join([*lines, *table]))
-    lines += table[-1:] if predictors else table  # the challenge's patients stay out of the card
-    experts = expert_lines(arguments.prepared / "pairs")
-    print("\n".join(experts), flush=True)
-    lines += experts
-    if arguments.negatives:
-        unchanging = [case for case in cases if not case.has_new]
-        found = {
-            case.name: scoring.without_change(probabilities[case.name] * ~case.ignore, case.channels, point)
-            for case in unchanging
-        }
-        for path in sorted(arguments.prepared.glob("scans/*.npz")):
-            for case in unchanged(path):
-                found[case.name] = scoring.without_change(
-                    everyone(case.channels, case.brain), case.channels, point
-                )
-        negatives = negative_lines(found)
-        print("\n".join(negatives), flush=True)
-        lines += negatives
+    if (arguments.prepared / folds.FILE).is_file():
+        lines = validate_folds(arguments.prepared, arguments.weights, cases)
+    else:
+        lines = validate_open(arguments.prepared, arguments.weights, cases, arguments.choose)
     if arguments.card:
         card.write(arguments.weights, lines)
 
 
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def validate_open(prepared: Path, weights: Path, cases: Sequence[Case], choose: bool) -> list[str]:
+    """Judge networks on the open pairs; the lines printed. With `choose`, store the cut for half a false mark a pair."""
+    predictor = Predictor.from_folder(weights, choose_device("auto"))
+    point = predictor.config.predict
+    cuts = dict.fromkeys({painting.patient_of(case.name) for case in cases}, point.certain)
+    lines = [scoring.in_words(point)]
+    if choose:
+        chosen_on = mark_painted(predictor, cases, prepared, painting.CHOOSING_SEED)
+        cuts = left_out_cuts(chosen_on)
+        point = dataclasses.replace(point, certain=cut_for(chosen_on))
+        for path in sorted(weights.glob("fold*.pt")):
+            set_operating_point(path, point)
+        others = ", ".join(f"{patient} {cut:.4f}" for patient, cut in sorted(cuts.items()))
+        lines = [
+            scoring.in_words(point),
+            f"cuts that the others choose, by which each patient is judged: {others}",
+        ]
+    lines += yardstick.painted_lines(mark_painted(predictor, cases, prepared, painting.REPORTING_SEED), cuts)
+    print("\n".join(lines), flush=True)
+    maps = {case.name: predictor.maps(case.channels, case.brain) for case in cases}
+    points = {patient: dataclasses.replace(point, certain=cut) for patient, cut in cuts.items()}
+    masks = yardstick.masks_of({name: found.new for name, found in maps.items()}, cases, points)
+    real = [*yardstick.quiet_lines(masks, cases), *yardstick.real_lines(masks, cases)]
+    real += [*lesion_lines(prepared / "pairs", maps), *yardstick.derived_lines(masks, cases)]
+    print("\n".join(real), flush=True)
+    return [*lines, *real]
+
+
+def mark_painted(predictor: Predictor, cases: Sequence[Case], prepared: Path, seed: int) -> list[Marked]:
+    """The marks of each case with lesions painted into it."""
+    pairs = painting.painted(cases, prepared, seed)
+    return [marks_of(predictor(pair.channels, pair.brain), pair, predictor.config.predict) for pair in pairs]
+
+
+def lesion_lines(pairs: Path, maps: dict[str, LesionMaps]) -> list[str]:
+    """Dice of the maps of all lesions with the experts' masks, of both visits; nothing for networks that know new lesions alone."""
+    lines = []
+    for path in sorted(pairs.glob("*.npz")):
+        found = maps[f"{path.stem} forward"]
+        with np.load(path) as arrays:
+            if "lesions" in arrays and found.baseline is not None and found.followup is not None:
+                both = zip((found.baseline, found.followup), arrays["lesions"], strict=True)
+                dice = ", ".join(
+                    f"{yardstick.lesion_dice(probability, mask):.2f}" for probability, mask in both
+                )
+                lines.append(f"  all lesions of {path.stem}, earlier and later visit: Dice {dice}")
+    return lines
+
+
+def validate_folds(prepared: Path, weights: Path, cases: Sequence[Case]) -> list[str]:
+    """Judge one network a fold on the patients that it never saw; the lines for the card, without the challenge's patients."""
+    predictors = out_of_fold(prepared, weights)
+    point = next(iter(predictors.values())).config.predict
+    measures = {
+        case.name: scoring.score(predictors[case.patient](case.channels, case.brain), case, point)
+        for case in cases
+    }
+    table, experts = case_lines(measures, cases), expert_lines(prepared / "pairs")
+    print("\n".join([scoring.in_words(point), *table, *experts]), flush=True)
+    return [scoring.in_words(point), table[-1], *experts]
 
 
 def out_of_fold(prepared: Path, weights: Path) -> dict[str, Predictor]:
@@ -110,7 +123,8 @@ def out_of_fold(prepared: Path, weights: Path) -> dict[str, Predictor]:
         )
     networks = {fold: checkpoint.load(path) for fold, path in paths.items()}
     predictors = {
-        fold: Predictor([loaded.network], loaded.config, device()) for fold, loaded in networks.items()
+        fold: Predictor([loaded.network], loaded.config, choose_device("auto"))
+        for fold, loaded in networks.items()
     }
     return {patient: predictors[fold] for patient, fold in of_patient.items()}
 
@@ -120,51 +134,6 @@ def set_operating_point(path: Path, point: PredictConfig) -> None:
     fold = checkpoint.load(path)
     predict = scoring.with_point(fold.config.predict, point)
     checkpoint.save(path, fold.network, dataclasses.replace(fold.config, predict=predict), fold.provenance)
-
-
-def unchanged(path: Path) -> list[Case]:
-    """A real scan against itself, and against moved and degraded copies of itself: nothing is new in any of them."""
-    with np.load(path) as arrays:
-        scan, brain = arrays["values"].astype(np.float32), arrays["depth"] > 0
-    moved = torch.from_numpy(move(scan))
-    blurred, thick, sharp = (
-        copy.clamp(0, 3).numpy()
-        for copy in (blur(moved, 0.8), average_slices(moved, 3), sharpen(moved, 0.8, 1.0))
-    )
-    nothing = np.zeros_like(brain)
-
-    def case(name: str, baseline: Array, followup: Array) -> Case:
-        return Case(f"{path.stem}, {name}", np.stack([baseline, followup]) * brain, brain, nothing, nothing)
-
-    return [
-        case("twice", scan, scan),
-        case("blurred baseline", blurred, scan),
-        case("thick-sliced follow-up", scan, thick),
-        case("sharpened follow-up", scan, sharp),
-    ]
-
-
-def move(scan: Array) -> Array:
-    """The scan turned about the z axis by `MOVE_DEG` and shifted by `MOVE_MM`, linear interpolation."""
-    angle = math.radians(MOVE_DEG)
-    matrix = np.array(
-        [[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]]
-    )
-    centre = (np.array(scan.shape) - 1) / 2
-    return ndimage.affine_transform(scan, matrix, centre - matrix @ centre + MOVE_MM, order=1)  # type: ignore[no-any-return]
-
-
-def point_lines(
-    results: dict[PredictConfig, dict[str, CaseMetrics]],
-    points: Sequence[PredictConfig],
-    cases: Sequence[Case],
-) -> list[str]:
-    lines = []
-    for point in points:
-        f1, dice, false = scoring.summary(results[point], cases)
-        counts = f"mean F1 {f1:.3f}  mean Dice {dice:.3f}  false where nothing is new {false}"
-        lines.append(f"{scoring.in_words(point)}: {counts}")
-    return lines
 
 
 def case_lines(measures: dict[str, CaseMetrics], cases: Sequence[Case]) -> list[str]:
@@ -195,17 +164,6 @@ def expert_lines(pairs: Path) -> list[str]:
     return [
         f"expert {number} against the consensus: mean F1 {f1:.3f}, Dice {dice:.3f}"
         for number, (f1, dice) in means.items()
-    ]
-
-
-def negative_lines(found: dict[str, tuple[int, int]]) -> list[str]:
-    """A line a pair without change, and the mean."""
-    lines = [
-        f"{name:45s} {count:3d} false lesions, {volume:6d} mm^3" for name, (count, volume) in found.items()
-    ]
-    return [
-        *lines,
-        f"{sum(count for count, _ in found.values()) / max(len(found), 1):.3f} false lesions a pair without change ({len(found)} pairs)",
     ]
 
 

@@ -44,7 +44,7 @@ QUIET = SynthesisConfig(
 
 
 def draw(prepared: Path, config: SynthesisConfig, count: int, seed: int = 0) -> list[Sample]:
-    stream = PairStream(prepared, config, seed, CPU)
+    stream = PairStream(prepared, dataclasses.replace(config, head=0.5), seed, CPU)
     sources = [*stream.heads, *stream.scans]
     return [
         make_sample(sources[number % len(sources)], stream.shapes, config, stream.rng)

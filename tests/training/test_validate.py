@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -12,7 +11,6 @@ from app.method import checkpoint
 from app.method.model import UNet3D
 from training import card, folds, validate
 from training.publish import publish
-from training.scoring import Case, without_change
 
 CONFIG = Config(network=NetworkConfig(features=8), predict=PredictConfig(window=32))
 PROVENANCE = {
@@ -64,29 +62,6 @@ def test_experts_against_the_consensus(challenge: Path) -> None:
     # the fourth marks every lesion a voxel thinner: a ball of 4 voxels' radius has about 268, one of 3 about 113, 2 x 113 / (268 + 113) = 0.6
     assert lines[3].startswith("expert 4 against the consensus: mean F1 1.000, Dice 0.6")
     assert len(lines) == 4
-
-
-def test_false_lesions_where_nothing_is_new() -> None:
-    probability = np.zeros((9, 9, 9), np.float32)
-    probability[1:4, 1:4, 1:4] = 0.9  # 27 mm^3
-    probability[6, 6, 6:8] = 0.9  # 2 mm^3, too small
-    channels = np.ones((2, 9, 9, 9), np.float32)
-    channels[:, 1:4, 1:4, 1:4] = 2  # an old lesion
-    assert without_change(probability, channels, PredictConfig(threshold=0.5)) == (1, 27)
-    assert without_change(probability, channels, PredictConfig(threshold=0.95)) == (0, 0)
-    assert without_change(probability, channels, PredictConfig(threshold=0.5, gain=0.5)) == (0, 0)
-    lines = validate.negative_lines({"a": (1, 27), "b": (0, 0)})
-    assert lines[-1] == "0.500 false lesions a pair without change (2 pairs)"
-
-
-def test_pairs_without_change_differ_in_quality_alone(prepared: Path) -> None:
-    (scan,) = prepared.glob("scans/*.npz")
-    cases = validate.unchanged(scan)
-    assert isinstance(cases[0], Case)
-    assert not np.any(cases[0].channels[0] - cases[0].channels[1])
-    for case in cases[1:]:
-        assert 0 < np.abs(case.channels[1] - case.channels[0])[case.brain].mean() < 0.3
-        assert not case.truth.any()
 
 
 def test_the_card_names_every_network(weights: Path) -> None:
