@@ -1,20 +1,25 @@
-# Everything a developer or CI does; `make demo` and `make test` need only Python 3.11 and make.
+# Everything a developer or CI does. All of it needs Python 3.11 or newer and make; `demo` installs only what running needs.
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)
 export MSNL_DATA ?= ../shared/data
 
 .PHONY: setup demo test test-all check train-tiny niivue image image-test sbom peers clean
 
-setup: $(VENV)/installed
+setup: $(VENV)/for-developers
 
-$(VENV)/installed: requirements.txt pyproject.toml
+$(VENV)/for-running: requirements.txt
 	python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --upgrade "pip>=25.1"
+	$(PYTHON) -m pip install --requirement requirements.txt
+	touch $@
+
+$(VENV)/for-developers: $(VENV)/for-running pyproject.toml
 	$(PYTHON) -m pip install --quiet --requirement requirements.txt --group dev
 	touch $@
 
-demo: setup
-	$(PYTHON) -m app demo --output demo
+demo: $(VENV)/for-running  # two minutes to install, one to run
+	$(PYTHON) -m app --verbose demo --output demo
 
 test: setup
 	$(PYTHON) -m pytest -m "not slow and not container"
@@ -35,7 +40,7 @@ niivue:  # the report's viewer, again from npm
 	app/results/page/refresh_niivue.sh
 
 image:
-	docker build --tag ms-new-lesions:0.1.0 --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude '*') .
+	docker build --tag ms-new-lesions:$(VERSION) --build-arg VERSION=$(VERSION) --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude '*') .
 
 # With Docker, or without as root on Debian; installs what it needs. Where no container can be run it fails.
 image-test: setup

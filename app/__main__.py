@@ -1,15 +1,17 @@
-"""`python -m app`."""
+"""Where does the program start? `python -m app` in a clone and in the image; `ms-new-lesions` where it is installed."""
 
 import os
 import sys
 
-# glibc gives large buffers back to the system at once and asks for them anew in every layer; kept, the network takes half the time on a CPU.
-# It reads these settings only when a process starts.
+# glibc gives large buffers back to the system at once and asks for them anew in every layer. Kept, the
+# network takes half the time on a CPU. It reads these settings only when a process starts.
 MALLOC = (
     "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184:glibc.malloc.hugetlb=1"
 )
 
-if __name__ == "__main__":
+
+def start() -> None:
+    """Run the command line, in a process that glibc's settings have reached."""
     # numpy's and scipy's BLAS would each start a thread for every CPU of the host, whatever the quota; our products are small
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
@@ -17,4 +19,8 @@ if __name__ == "__main__":
 
     from .cli.main import main
 
-    main(prog_name="python -m app")
+    main()
+
+
+if __name__ == "__main__":
+    start()

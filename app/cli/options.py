@@ -5,7 +5,10 @@ from typing import Any
 
 import click
 
-WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
+_PACKAGE = Path(__file__).resolve().parents[1]
+# Installed, the weights lie inside the package; in a clone and in the image, beside it.
+_INSIDE, _BESIDE = _PACKAGE / "weights", _PACKAGE.parent / "weights"
+WEIGHTS = _INSIDE if _INSIDE.is_dir() else _BESIDE
 PREPROCESSING_HELP = "Our own steps, Anima's programs, or none: the scans come without skull and bias field."
 
 

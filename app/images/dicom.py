@@ -33,7 +33,7 @@ try:
     )
 except ImportError as error:
     raise InputError(
-        f"DICOM: the package {error.name} is not installed; wanted `pip install --group dicom` in the folder of this program"
+        f"DICOM: the package {error.name} is not installed; wanted `pip install '.[dicom]'` in the folder of this program"
     ) from error
 
 Vector = npt.NDArray[np.float64]

@@ -17,7 +17,7 @@ try:
     from pydicom.sr.codedict import codes
 except ImportError as error:
     raise InputError(
-        f"DICOM: the package {error.name} is not installed; wanted `pip install --group dicom` in the folder of this program"
+        f"DICOM: the package {error.name} is not installed; wanted `pip install '.[dicom]'` in the folder of this program"
     ) from error
 
 # highdicom quotes names of patients when it complains of them, and says that it writes all slices when all are empty

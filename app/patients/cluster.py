@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 CONNECT_S = 15
-MISSING = (
-    "--scheduler: dask.distributed is not installed; wanted `pip install --group cluster` (docs/cluster.md)"
-)
+MISSING = "--scheduler: dask.distributed is not installed; wanted `pip install '.[cluster]'` in the folder of this program (docs/cluster.md)"
 
 logger = logging.getLogger(__name__)
 

@@ -24,9 +24,7 @@ logger = logging.getLogger(__name__)
 def available() -> bool:
     """Whether figures can be drawn; a warning says what to install if not."""
     if importlib.util.find_spec("matplotlib") is None:
-        logger.warning(
-            "no figure: matplotlib is missing; install it with `pip install matplotlib` or `pip install --group figures`"
-        )
+        logger.warning("no figure: matplotlib is missing; install it with `pip install matplotlib`")
         return False
     return True
 

@@ -495,5 +495,5 @@ def test_what_to_install_is_said(scan: sitk.Image, tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert (
         ended.stderr
-        == "Error: DICOM: the package pydicom is not installed; wanted `pip install --group dicom` in the folder of this program\n"
+        == "Error: DICOM: the package pydicom is not installed; wanted `pip install '.[dicom]'` in the folder of this program\n"
     )

@@ -23,7 +23,7 @@ from app.results import record
 from tests.conftest import REPOSITORY
 
 distributed = pytest.importorskip(
-    "distributed", reason="dask.distributed is not installed: pip install --group cluster"
+    "distributed", reason="dask.distributed is not installed: pip install '.[cluster]'"
 )
 
 ENVIRONMENT = {
@@ -225,7 +225,7 @@ def test_without_dask_the_group_to_install_is_named(
     result = _run(_patients(tmp_path / "input", scans, 1), tmp_path / "output", weights, "tcp://127.0.0.1:1")
     assert result.exit_code == 1
     assert result.stderr == f"Error: {cluster.MISSING}\n"
-    assert "pip install --group cluster" in result.stderr
+    assert "pip install '.[cluster]'" in result.stderr
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:{port}", "nonsense://127.0.0.1"])
