@@ -1,4 +1,8 @@
-"""Every setting of the method; the defaults are what ships, and a checkpoint carries its own copy."""
+"""Every setting of the method.
+
+The defaults are the paper's, where it states them. What ships differs, because it was trained on two CPU cores:
+every checkpoint carries the settings that it was trained with, and weights/MODEL_CARD.md lists them.
+"""
 
 import dataclasses
 import json
@@ -13,8 +17,8 @@ MAPS = ("new", "vanished", "baseline", "followup")
 class NetworkConfig:
     """Shape of the U-Net. The defaults are the paper's (7,071,386 parameters)."""
 
-    scans: int = 2  # input channels: baseline and follow-up
-    classes: int = 2  # background and new lesion
+    channels_in: int = 2  # baseline and follow-up
+    channels_out: int = 2  # background and new lesion
     features: int = 24  # channels after the first convolution
     levels: int = 3  # max-poolings; sides must be multiples of 2**levels
     groups: int = 8  # of every GroupNorm
@@ -33,18 +37,22 @@ class PreprocessConfig:
 
 
 @dataclass(frozen=True)
-class PredictConfig:
-    """From the two channels to a mask."""
+class WindowConfig:
+    """How a network of small windows sees a whole head."""
 
-    window: int = 64  # voxels a side; GroupNorm makes the output depend on it, so it is the training patch
-    overlap: float = 0.5  # of neighbouring windows (METHOD: stride 32)
+    side: int = 64  # voxels; GroupNorm makes the output depend on it, so it is the side of the training patch
+    overlap: float = 0.5  # of neighbouring windows: a stride of 32 (docs/method.md, 4)
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """From a probability map to a mask."""
+
     threshold: float = 0.5  # probability above which a voxel is a new lesion
-    certain: float = (
-        0.5  # probability that more than the minimum volume of a lesion must exceed; the rest of it need not
-    )
+    certain: float = 0.5  # probability that more than the minimum volume of a lesion must exceed
     minimum_volume_mm3: float = 3.0  # smaller lesions are dropped, as in the official score
     gain: float | None = (
-        None  # share of a lesion's signal that the follow-up must have gained over the baseline (app.method.detection); None: any will do
+        None  # share of a lesion's signal that the follow-up must have gained; None: any will do
     )
 
 
@@ -54,7 +62,8 @@ class Config:
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
-    predict: PredictConfig = field(default_factory=PredictConfig)
+    windows: WindowConfig = field(default_factory=WindowConfig)
+    point: OperatingPoint = field(default_factory=OperatingPoint)
     # what the outputs mean: a softmax over background and new lesion (the paper's), or a sigmoid for each of MAPS
     outputs: Literal["new", "maps"] = "new"
 
@@ -63,11 +72,12 @@ class Config:
 
     @staticmethod
     def from_json(text: str) -> "Config":
-        """Read what `to_json` wrote. Raises TypeError on a setting this version does not know."""
+        """Read what `to_json` wrote. Raises KeyError or TypeError on settings of another version."""
         parts = json.loads(text)
         return Config(
             network=NetworkConfig(**parts["network"]),
             preprocess=PreprocessConfig(**parts["preprocess"]),
-            predict=PredictConfig(**parts["predict"]),
-            outputs=parts.get("outputs", "new"),
+            windows=WindowConfig(**parts["windows"]),
+            point=OperatingPoint(**parts["point"]),
+            outputs=parts["outputs"],
         )

@@ -19,7 +19,7 @@ import torch
 
 from app import phantom
 from app.cli.options import WEIGHTS
-from app.config import Config, NetworkConfig, PredictConfig, PreprocessConfig
+from app.config import Config, NetworkConfig, OperatingPoint, PreprocessConfig, WindowConfig
 from app.images import storage
 from app.method import checkpoint
 from app.method.model import UNet3D
@@ -27,7 +27,8 @@ from app.method.model import UNet3D
 COARSE = Config(
     network=NetworkConfig(features=8, levels=1),
     preprocess=PreprocessConfig(spacing_mm=3.0),
-    predict=PredictConfig(window=32, overlap=0.25, threshold=0.6),
+    windows=WindowConfig(side=32, overlap=0.25),
+    point=OperatingPoint(threshold=0.6),
 )
 
 
@@ -82,7 +83,7 @@ def main() -> None:
 def _weights(folder: Path) -> Path:
     folder.mkdir()
     torch.manual_seed(0)
-    checkpoint.save(folder / "fold1.pt", UNet3D(COARSE.network), COARSE, {})
+    checkpoint.save(folder / "lesions1.pt", UNet3D(COARSE.network), COARSE, {})
     shutil.copy(WEIGHTS / "brain.pt", folder)
     with (folder / checkpoint.SUMS).open("a") as sums:
         sums.write(f"{checkpoint.sha256(folder / 'brain.pt')}  brain.pt\n")

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from app.__main__ import MALLOC
-from app.config import PredictConfig
+from app.config import OperatingPoint
 from app.images import grids, storage
 from app.machine import choose_device, use_threads
 from app.method import predictor
@@ -72,10 +72,10 @@ def compare(pair: Path, rounds: int, threads: int) -> None:
     """All methods in turns, and the tables."""
     channels, brain = read_pair(pair)
     ours = Predictor.from_folder(WEIGHTS, choose_device("auto"))
-    settings = ours.config.predict
+    windows = ours.config.windows
     shape = " x ".join(map(str, brain.shape))
     print(
-        f"{heading()}, {threads} threads\n{shape} voxels, windows of {settings.window}^3, overlap {settings.overlap}; {rounds} rounds\n"
+        f"{heading()}, {threads} threads\n{shape} voxels, windows of {windows.side}^3, overlap {windows.overlap}; {rounds} rounds\n"
     )
     with tempfile.TemporaryDirectory() as folder:
         saved = {name: Path(folder) / f"{number}.npy" for number, name in enumerate(METHODS)}
@@ -168,8 +168,7 @@ def method_of(name: str, ours: Predictor) -> Method:
     if name == "ours":
         return ours
     if name == "ours, float32":
-        predictor.has_fast_bfloat16 = lambda device: False  # noqa: ARG005
-        return ours
+        return Predictor(ours.networks, ours.config, ours.device, bfloat16=False)
     softmax = Softmax(ours, with_our_settings="our settings" in name)
     blend = monai(softmax, ours) if name.startswith("MONAI") else nnunet(softmax, ours)
 
@@ -205,11 +204,11 @@ class Softmax(nn.Module):
 def monai(network: nn.Module, ours: Predictor, gaussian: bool = True) -> Blend:
     from monai.inferers import SlidingWindowInferer
 
-    settings = ours.config.predict
+    windows = ours.config.windows
     infer = SlidingWindowInferer(
-        (settings.window,) * 3,
+        (windows.side,) * 3,
         sw_batch_size=4,
-        overlap=settings.overlap,
+        overlap=windows.overlap,
         mode="gaussian" if gaussian else "constant",
     )
     return lambda volume: infer(volume[None].to(ours.device), network)[0]
@@ -218,22 +217,22 @@ def monai(network: nn.Module, ours: Predictor, gaussian: bool = True) -> Blend:
 def nnunet(network: nn.Module, ours: Predictor, gaussian: bool = True) -> Blend:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-    settings = ours.config.predict
+    windows = ours.config.windows
     theirs = nnUNetPredictor(
-        1 - settings.overlap, use_gaussian=gaussian, use_mirroring=False, device=ours.device, allow_tqdm=False
+        1 - windows.overlap, use_gaussian=gaussian, use_mirroring=False, device=ours.device, allow_tqdm=False
     )
     theirs.network = network
-    theirs.configuration_manager = SimpleNamespace(patch_size=[settings.window] * 3)
+    theirs.configuration_manager = SimpleNamespace(patch_size=[windows.side] * 3)
     theirs.label_manager = SimpleNamespace(num_segmentation_heads=2)
     theirs.allowed_mirroring_axes = None
     return theirs.predict_sliding_window_return_logits
 
 
 def lesions_shared(
-    probability: Array, other: Array, channels: Array, settings: PredictConfig
+    probability: Array, other: Array, channels: Array, point: OperatingPoint
 ) -> tuple[int, int, int]:
     """How many lesions a map has at the shipped operating point, how many of these touch one of the other map, and how many that has."""
-    mask, wanted = (scoring.found(values, channels, settings) for values in (probability, other))
+    mask, wanted = (scoring.found(values, channels, point) for values in (probability, other))
     labels, count = ndimage.label(mask)
     return count, len(np.unique(labels[mask & wanted])), ndimage.label(wanted)[1]
 
@@ -241,7 +240,7 @@ def lesions_shared(
 def one_window(ours: Predictor, channels: Array, brain: Mask) -> tuple[float, float, float]:
     """CPU seconds of one window alone (best of five), its floating-point operations, and its rate as a share of that of a large matrix product."""
     middle = [int(position) for position in ndimage.center_of_mass(brain)]
-    half = ours.config.predict.window // 2
+    half = ours.config.windows.side // 2
     window = torch.from_numpy(channels[:, *(slice(centre - half, centre + half) for centre in middle)])
     batch = predictor.GPU_BATCH if ours.device.type == "cuda" else predictor.CPU_BATCH
     windows = torch.stack([window] * batch).to(ours.device).contiguous(memory_format=torch.channels_last_3d)
@@ -271,14 +270,14 @@ def spent(found: Cost, ours: Predictor) -> float:
 
 def differences(ours: Predictor, channels: Array, brain: Mask) -> dict[str, float]:
     """Greatest difference of each peer from ours in float32, over a part of the brain as long as a window and two steps: all place windows alike."""
-    settings = ours.config.predict
-    side = settings.window + 2 * round(settings.window * (1 - settings.overlap))
+    windows = ours.config.windows
+    side = windows.side + 2 * round(windows.side * (1 - windows.overlap))
     middle = [int(position) - side // 2 for position in ndimage.center_of_mass(brain)]
     part = torch.from_numpy(channels[:, *(slice(start, start + side) for start in middle)])
     softmax = Softmax(ours, with_our_settings=False)
     predictor._gaussian = lambda window: torch.ones([window] * 3)
     with torch.inference_mode():
-        wanted = sliding_window(part.to(ours.device), softmax, settings.window, settings.overlap)[1].cpu()
+        wanted = sliding_window(part.to(ours.device), softmax, windows.side, windows.overlap)[1].cpu()
         found = {
             "MONAI": monai(softmax, ours, False)(part),
             "nnU-Net, which blends in float16": nnunet(softmax, ours, False)(part),

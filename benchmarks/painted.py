@@ -31,7 +31,7 @@ def main() -> None:
     pairs = painted(scoring.read_cases(arguments.prepared / "pairs"), arguments.prepared, arguments.seed)
     for weights in arguments.weights:
         predictor = Predictor.from_folder(weights, choose_device("auto"))
-        point = predictor.config.predict
+        point = predictor.config.point
         marked = [marks_of(predictor(pair.channels, pair.brain), pair, point) for pair in pairs]
         print(f"\n{weights}, as stored ({scoring.in_words(point)}):")
         print(

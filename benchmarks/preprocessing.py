@@ -20,7 +20,7 @@ import torch
 from scipy import ndimage
 
 from app.arrays import Array, Mask
-from app.config import PredictConfig, PreprocessConfig
+from app.config import OperatingPoint, PreprocessConfig
 from app.method.predictor import Predictor
 from training import scoring
 from training.config import OPERATING_POINTS
@@ -46,12 +46,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the open data")
-    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder with fold*.pt")
+    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of trained weights")
     parser.add_argument("--only", nargs="*", choices=sorted(WAYS), help="ways to try instead of all")
     chosen = parser.parse_args()
-    predictor = Predictor.from_folder(chosen.weights, torch.device("cpu"))
-    predict = dataclasses.replace(predictor.config.predict, overlap=OVERLAP)
-    predictor.config = dataclasses.replace(predictor.config, predict=predict)
+    predictor = Predictor.from_folder(chosen.weights, torch.device("cpu"), overlap=OVERLAP)
 
     print(
         "| way | stored point: F1, Dice, false | best point: F1, Dice, false | average precision: 01 f, 03 f, 03 b | unlike, slow part: 01 | 03 |"
@@ -68,10 +66,15 @@ def main() -> None:
             cases = scoring.read_cases(Path(folder))
         probabilities = {case.name: predictor(case.channels, case.brain) for case in cases}
         unlike = ["{:.3f}, {:.3f}".format(*unlikeness(arrays[patient])) for patient in VALIDATION]
-        print("|", " | ".join([name, *cells(probabilities, cases, predict), *unlike]), "|", flush=True)
+        print(
+            "|",
+            " | ".join([name, *cells(probabilities, cases, predictor.config.point), *unlike]),
+            "|",
+            flush=True,
+        )
 
 
-def cells(probabilities: Mapping[str, Array], cases: Sequence[Case], stored: PredictConfig) -> list[str]:
+def cells(probabilities: Mapping[str, Array], cases: Sequence[Case], stored: OperatingPoint) -> list[str]:
     """Of a table's row: F1, Dice and false lesions at the stored point, the same at the best one, and the average precisions."""
     table = scoring.table(probabilities, cases, (*OPERATING_POINTS, stored))
     best = scoring.best(table, cases)[0]

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.config import PredictConfig
+from app.config import OperatingPoint
 from app.files import writing
 from app.machine import choose_device
 from app.method import checkpoint
@@ -58,7 +58,7 @@ def main() -> None:
         type=Path,
         required=True,
         nargs="+",
-        help="folders, each with fold*.pt: seeds of one recipe",
+        help="folders of weights: seeds of one recipe",
     )
     parser.add_argument(
         "--output", type=Path, required=True, help="folder for robustness.csv and robustness.png"
@@ -79,7 +79,7 @@ def main() -> None:
     rows = [
         row
         for folder in arguments.weights
-        for path in sorted(folder.glob("fold*.pt"))
+        for path in checkpoint.lesion_networks(folder)
         for row in score_network(path, cases)
     ]
     names = list(dict.fromkeys(row["weights"] for row in rows))
@@ -92,10 +92,7 @@ def main() -> None:
 def score_network(path: Path, cases: Sequence[Case]) -> list[dict[str, str]]:
     """A row for every degradation, strength and case."""
     loaded = checkpoint.load(path)
-    predict = dataclasses.replace(loaded.config.predict, overlap=OVERLAP)
-    predictor = Predictor(
-        [loaded.network], dataclasses.replace(loaded.config, predict=predict), choose_device("auto")
-    )
+    predictor = Predictor([loaded.network], loaded.config, choose_device("auto"), overlap=OVERLAP)
     as_they_are = {case.name: predictor(case.channels, case.brain) for case in cases}
     point = scoring.best(scoring.table(as_they_are, cases), cases)[0]
     rows = []
@@ -120,7 +117,7 @@ def degraded(case: Case, degrade: Degrade, strength: float) -> Case:
     return dataclasses.replace(case, channels=np.stack([case.channels[0], followup]).astype(np.float32))
 
 
-def score(probability: scoring.Array, case: Case, point: PredictConfig) -> dict[str, str]:
+def score(probability: scoring.Array, case: Case, point: OperatingPoint) -> dict[str, str]:
     measures = scoring.score(probability, case, point)
     return {"f1": f"{measures.f1:.4f}", "dice": f"{measures.dice:.4f}", "false": str(measures.false_lesions)}
 

@@ -77,10 +77,9 @@ def over_ball(radius: int) -> tuple[int, Cost]:
     brain = ball(128, radius)
     predictor = Predictor.from_folder(Path("weights"), torch.device("cpu"))
     channels = np.random.default_rng(0).random((2, *brain.shape), dtype=np.float32) * brain
-    predict = predictor.config.predict
-    return len(list(windows_over(torch.from_numpy(brain), predict.window, predict.overlap))), least(
-        lambda: predictor(channels, brain)
-    )
+    windows = predictor.config.windows
+    count = len(list(windows_over(torch.from_numpy(brain), windows.side, windows.overlap)))
+    return count, least(lambda: predictor(channels, brain))
 
 
 def with_ensemble(count: int) -> Callable[[], object]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from app.config import PredictConfig
+from app.config import OperatingPoint
 from training import scoring
 from training.scoring import Case
 from training.validate import case_lines
@@ -32,7 +32,7 @@ def main() -> None:
     cases = scoring.read_cases(parser.parse_args().prepared / "pairs")
     measures = {
         case.name: scoring.score(
-            risen(case), case, PredictConfig(threshold=0.5, certain=0.5, minimum_volume_mm3=MINIMUM_MM3)
+            risen(case), case, OperatingPoint(threshold=0.5, certain=0.5, minimum_volume_mm3=MINIMUM_MM3)
         )
         for case in cases
     }

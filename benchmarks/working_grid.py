@@ -8,7 +8,6 @@ precision of the voxels. Native is the scans' own grid: 0.6 to 0.7 mm in plane, 
 """
 
 import argparse
-import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,11 +33,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the open data")
-    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder with fold*.pt")
+    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of trained weights")
     chosen = parser.parse_args()
-    predictor = Predictor.from_folder(chosen.weights, torch.device("cpu"))
-    predict = dataclasses.replace(predictor.config.predict, overlap=OVERLAP)
-    predictor.config = dataclasses.replace(predictor.config, predict=predict)
+    predictor = Predictor.from_folder(chosen.weights, torch.device("cpu"), overlap=OVERLAP)
 
     print(
         "| grid | stored point: F1, Dice, false | best point: F1, Dice, false | average precision: 01 f, 03 f, 03 b | CPU s, all four |"
@@ -56,7 +53,10 @@ def main() -> None:
         probabilities = {case.name: probability for case, probability in found}
         name = "native" if spacing_mm is None else f"{spacing_mm} mm"
         print(
-            "|", " | ".join([name, *cells(probabilities, cases, predict), f"{seconds:.0f}"]), "|", flush=True
+            "|",
+            " | ".join([name, *cells(probabilities, cases, predictor.config.point), f"{seconds:.0f}"]),
+            "|",
+            flush=True,
         )
 
 

@@ -11,7 +11,7 @@ import torch
 
 from app import phantom
 from app.cli.options import WEIGHTS
-from app.config import Config, NetworkConfig, PredictConfig, PreprocessConfig
+from app.config import Config, NetworkConfig, OperatingPoint, PreprocessConfig, WindowConfig
 from app.images import storage
 from app.method import checkpoint
 from app.method.model import UNet3D
@@ -21,7 +21,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 COARSE = Config(
     network=NetworkConfig(features=8, levels=1),
     preprocess=PreprocessConfig(spacing_mm=3.0),
-    predict=PredictConfig(window=32, overlap=0.25, threshold=0.52),
+    windows=WindowConfig(side=32, overlap=0.25),
+    point=OperatingPoint(threshold=0.52),
 )
 
 
@@ -56,7 +57,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped brain network, and an untrained lesion network on a 3-mm grid."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
-    checkpoint.save(folder / "fold1.pt", UNet3D(COARSE.network), COARSE, {})
+    checkpoint.save(folder / "lesions1.pt", UNet3D(COARSE.network), COARSE, {})
     shutil.copy(WEIGHTS / "brain.pt", folder)
     with (folder / checkpoint.SUMS).open("a") as sums:
         sums.write(f"{checkpoint.sha256(folder / 'brain.pt')}  brain.pt\n")

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.config import Config, NetworkConfig, PredictConfig, PreprocessConfig
+from app.config import Config, NetworkConfig, OperatingPoint, PreprocessConfig
 from app.method import checkpoint
 from app.method.brain import brain_logits
 from app.method.model import UNet3D
 from training.brain_synthesis import SPACING_MM, Head, draw_example, read_labelled_head, read_scanned_head
 
 # One eighth of the voxels, eight channels each (app/brain.py); the widest network that learns in an hour on one core.
-NETWORK = NetworkConfig(scans=8, classes=8, features=8, levels=3, groups=8, dropout=0.0)
+NETWORK = NetworkConfig(channels_in=8, channels_out=8, features=8, levels=3, groups=8, dropout=0.0)
 THRESHOLD = 0.5
 LEARNING_RATE = 2e-3  # Adam, rising over 100 steps, then falling to zero as a cosine
 AVERAGE = 0.995  # of the running mean of the weights that is saved
@@ -105,7 +105,7 @@ def config() -> Config:
     return Config(
         network=NETWORK,
         preprocess=PreprocessConfig(spacing_mm=SPACING_MM),
-        predict=PredictConfig(threshold=THRESHOLD),
+        point=OperatingPoint(threshold=THRESHOLD),
     )
 
 

@@ -17,11 +17,11 @@ minimum volume are dropped. Scanners, protocols and diseases that the data do no
 
 def write(weights: Path, validation: Sequence[str]) -> None:
     """Write `MODEL_CARD.md` beside the weights; `validation` are the lines that training.validate printed for them."""
-    paths = sorted(weights.glob("fold*.pt"))
+    paths = checkpoint.lesion_networks(weights)
     folds = [checkpoint.load(path) for path in paths]
     first = folds[0]
     parameters = sum(values.numel() for values in first.network.parameters())
-    network, predict = first.config.network, first.config.predict
+    network, point = first.config.network, first.config.point
     lines = [
         "# Lesion network",
         "",
@@ -29,8 +29,8 @@ def write(weights: Path, validation: Sequence[str]) -> None:
         "|---|---|",
         "| Task | probability that a voxel belongs to a lesion that the follow-up FLAIR shows and the baseline does not |",
         f"| Network | `app.method.model.UNet3D`, {network.features} base features, {parameters:,} parameters; {len(folds)} of them, averaged |",
-        f"| Input | both scans through `app.method.preprocessing` at {first.config.preprocess.spacing_mm} mm, windows of {predict.window}^3 voxels |",
-        f"| Operating point | {scoring.in_words(predict)} (`app.config.PredictConfig`) |",
+        f"| Input | both scans through `app.method.preprocessing` at {first.config.preprocess.spacing_mm} mm, windows of {first.config.windows.side}^3 voxels |",
+        f"| Operating point | {scoring.in_words(point)} (`app.config.OperatingPoint`) |",
         f"| Data | {first.provenance['data']} |",
         f"| Card | written by `python -m training.validate --card`, {time.strftime('%Y-%m-%d', time.gmtime())} |",
         "",

@@ -4,7 +4,7 @@ import itertools
 import math
 from dataclasses import dataclass, field
 
-from app.config import PredictConfig
+from app.config import OperatingPoint
 
 Range = tuple[float, float]
 
@@ -12,9 +12,9 @@ Range = tuple[float, float]
 # (training/LOG.md). Not for validation to choose: the open pairs' truth marks parts of old lesions that look brighter.
 GAIN = 0.5
 
-# Operating points among which validation finds the best: see app.config.PredictConfig. Thresholds above these cut holes into large lesions.
+# Operating points among which validation finds the best: see app.config.OperatingPoint. Thresholds above these cut holes into large lesions.
 OPERATING_POINTS = tuple(
-    PredictConfig(threshold=threshold, certain=certain, minimum_volume_mm3=volume_mm3, gain=GAIN)
+    OperatingPoint(threshold=threshold, certain=certain, minimum_volume_mm3=volume_mm3, gain=GAIN)
     for threshold, certain, volume_mm3 in itertools.product(
         (0.5, 0.6, 0.7, 0.8), (0.9, 0.95, 0.98, 0.99, 0.995), (3.0, 10.0, 20.0, 30.0, 40.0)
     )
@@ -22,7 +22,7 @@ OPERATING_POINTS = tuple(
 
 # A few of them, to look at while a network learns.
 TRAINING_POINTS = tuple(
-    PredictConfig(threshold=0.5, certain=certain, minimum_volume_mm3=3.0, gain=GAIN)
+    OperatingPoint(threshold=0.5, certain=certain, minimum_volume_mm3=3.0, gain=GAIN)
     for certain in (0.8, 0.9, 0.95, 0.98)
 )
 
@@ -169,7 +169,7 @@ class TrainConfig:
     ema: float = 0.998  # of the weights, a step; the average is validated and kept
     validate_steps: int = 1500
     patience: float = math.inf  # validations without gain after which a run ends
-    operating_points: tuple[PredictConfig, ...] = TRAINING_POINTS
+    operating_points: tuple[OperatingPoint, ...] = TRAINING_POINTS
     validation_overlap: float = 0.1  # of windows; the shipped 0.5 costs five times as much
     checkpoint_minutes: float = 3.0
     patches: SynthesisConfig | ChallengeConfig = field(default_factory=SynthesisConfig)
@@ -193,6 +193,6 @@ PAPER_RECIPE = TrainConfig(
     ema=0.998,
     validate_steps=250,
     patience=30,
-    operating_points=(PredictConfig(threshold=0.5, certain=0.5, minimum_volume_mm3=3.0),),
+    operating_points=(OperatingPoint(threshold=0.5, certain=0.5, minimum_volume_mm3=3.0),),
     patches=ChallengeConfig(),
 )

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from app.arrays import Array, Mask
-from app.config import PredictConfig
+from app.config import OperatingPoint
 from app.method.detection import without_known
 from training.painting import Painted
 from training.scoring import SPACING_MM, VOXEL_MM3
@@ -44,7 +44,7 @@ class Marked:
 
 
 def scores(
-    probability: Array, components: npt.NDArray[np.int32], point: PredictConfig
+    probability: Array, components: npt.NDArray[np.int32], point: OperatingPoint
 ) -> npt.NDArray[np.float64]:
     """Of each component 1, 2, ...: the highest probability that more than the minimum volume of it reaches."""
     rank = int(point.minimum_volume_mm3 / VOXEL_MM3)  # the voxel after so many decides
@@ -55,7 +55,7 @@ def scores(
     return found
 
 
-def marks_of(probability: Array, pair: Painted, point: PredictConfig) -> Marked:
+def marks_of(probability: Array, pair: Painted, point: OperatingPoint) -> Marked:
     """Every mark of a pair with a score above `LOWEST_CUT`, whatever the cut of `point`."""
     any_cut = dataclasses.replace(point, certain=LOWEST_CUT)
     gained = without_known(probability, pair.channels, any_cut, SPACING_MM[0])

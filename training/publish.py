@@ -15,7 +15,7 @@ from training import commands
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Copy checkpoints to a weights folder as fold1.pt, fold2.pt, ..."
+        description="Copy checkpoints to a weights folder as lesions1.pt, lesions2.pt, ..."
     )
     parser.add_argument("checkpoints", type=Path, nargs="+")
     parser.add_argument("--weights", type=Path, required=True)
@@ -24,22 +24,21 @@ def main() -> None:
 
 
 def publish(checkpoints: Sequence[Path], weights: Path) -> None:
-    """Write fold<n>.pt and their hashes, and no other, all with the operating point of the first (validate --choose finds theirs).
+    """Write the lesion networks and their hashes, and no other, all with the operating point of the first (validate --choose finds theirs).
 
     Raises InputError if the networks were trained on other windows or grids.
     """
     folds = [checkpoint.load(path) for path in checkpoints]
     first = folds[0].config
     for number, (path, fold) in enumerate(zip(checkpoints, folds, strict=True), start=1):
-        if (fold.config.preprocess, fold.config.predict.window) != (first.preprocess, first.predict.window):
+        if (fold.config.preprocess, fold.config.windows) != (first.preprocess, first.windows):
             raise InputError(
                 f"{path}: trained on other windows or another grid than {checkpoints[0]}; wanted folds of one kind"
             )
-        config = dataclasses.replace(fold.config, predict=first.predict)
-        checkpoint.save(weights / f"fold{number}.pt", fold.network, config, fold.provenance)
-    for path in set(weights.glob("fold*.pt")) - {
-        weights / f"fold{number}.pt" for number in range(1, len(folds) + 1)
-    }:
+        config = dataclasses.replace(fold.config, point=first.point)
+        checkpoint.save(checkpoint.lesion_network(weights, number), fold.network, config, fold.provenance)
+    published = {checkpoint.lesion_network(weights, number) for number in range(1, len(folds) + 1)}
+    for path in set(checkpoint.lesion_networks(weights)) - published:
         checkpoint.remove(path)  # of an ensemble published before
 
 

@@ -1,6 +1,5 @@
 """How good a probability map of a validation pair is, at every operating point tried. Without SimpleITK, so that training can ask too."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from app.config import PredictConfig
+from app.config import OperatingPoint
 from app.errors import InputError
 from app.method.detection import lesion_mask, without_known
 from app.scoring import metrics
@@ -58,12 +57,12 @@ def read_cases(pairs: Path, names: Sequence[str] | None = None) -> list[Case]:
     return cases
 
 
-def found(probability: Array, channels: Array, point: PredictConfig) -> Mask:
+def found(probability: Array, channels: Array, point: OperatingPoint) -> Mask:
     """The new lesions (z, y, x) of a pair with `channels` (2, z, y, x), as app.pipeline finds them."""
     return lesion_mask(without_known(probability, channels, point, SPACING_MM[0]), point, VOXEL_MM3)
 
 
-def score(probability: Array, case: Case, point: PredictConfig) -> CaseMetrics:
+def score(probability: Array, case: Case, point: OperatingPoint) -> CaseMetrics:
     """The official measures of one case at one operating point."""
     return measure(found(probability, case.channels, point), case)
 
@@ -76,8 +75,8 @@ def measure(mask: Mask, case: Case) -> CaseMetrics:
 def table(
     probabilities: Mapping[str, Array],
     cases: Sequence[Case],
-    points: Sequence[PredictConfig] = OPERATING_POINTS,
-) -> dict[PredictConfig, dict[str, CaseMetrics]]:
+    points: Sequence[OperatingPoint] = OPERATING_POINTS,
+) -> dict[OperatingPoint, dict[str, CaseMetrics]]:
     """{operating point: {case: measures}}."""
     return {
         point: {case.name: score(probabilities[case.name], case, point) for case in cases} for point in points
@@ -85,18 +84,13 @@ def table(
 
 
 def best(
-    results: Mapping[PredictConfig, Mapping[str, CaseMetrics]], cases: Sequence[Case]
-) -> list[PredictConfig]:
+    results: Mapping[OperatingPoint, Mapping[str, CaseMetrics]], cases: Sequence[Case]
+) -> list[OperatingPoint]:
     """The operating points of `table`, best first; of equals the one that drops the fewest small lesions."""
     return sorted(results, key=lambda point: (-selection(results[point], cases), point.minimum_volume_mm3))
 
 
-def with_point(predict: PredictConfig, point: PredictConfig) -> PredictConfig:
-    """The windows of `predict`, the operating point of `point`."""
-    return dataclasses.replace(point, window=predict.window, overlap=predict.overlap)
-
-
-def in_words(point: PredictConfig) -> str:
+def in_words(point: OperatingPoint) -> str:
     """'threshold 0.9, more than 30 mm^3 above 0.99, 0.5 of its signal gained'."""
     gained = "" if point.gain is None else f", {point.gain:g} of its signal gained"
     return f"threshold {point.threshold:g}, more than {point.minimum_volume_mm3:g} mm^3 above {point.certain:g}{gained}"

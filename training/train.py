@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from app.config import MAPS, Config, NetworkConfig, PredictConfig
+from app.config import MAPS, Config, NetworkConfig, WindowConfig
 from app.errors import InputError
 from app.method import checkpoint
 from app.method.model import UNet3D
@@ -319,8 +319,8 @@ def _validate(
         )
     row["seconds"] = round(time.monotonic() - before, 1)
     _log(run / "validation.csv", row)
-    predict = scoring.with_point(PredictConfig(window=config.patches.patch), chosen)
-    settings = Config(network=network.config, predict=predict, outputs=outputs_of(config))
+    windows = WindowConfig(side=config.patches.patch)
+    settings = Config(network=network.config, windows=windows, point=chosen, outputs=outputs_of(config))
     provenance = _provenance(config, step, found)
     checkpoint.save(run / "last.pt", network, settings, provenance)
     if found > best:

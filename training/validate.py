@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from app.config import PredictConfig
+from app.config import OperatingPoint
 from app.errors import InputError
 from app.machine import choose_device
 from app.method import checkpoint
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument(
         "--prepared", type=Path, required=True, help="folder written by training.prepare or training.msseg2"
     )
-    parser.add_argument("--weights", type=Path, required=True, help="folder with fold*.pt")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of trained weights")
     parser.add_argument(
         "--choose", action="store_true", help="choose the cut for half a false mark a pair, and store it"
     )
@@ -54,14 +54,14 @@ def main() -> None:
 def validate_open(prepared: Path, weights: Path, cases: Sequence[Case], choose: bool) -> list[str]:
     """Judge networks on the open pairs; the lines printed. With `choose`, store the cut for half a false mark a pair."""
     predictor = Predictor.from_folder(weights, choose_device("auto"))
-    point = predictor.config.predict
+    point = predictor.config.point
     cuts = dict.fromkeys({painting.patient_of(case.name) for case in cases}, point.certain)
     lines = [scoring.in_words(point)]
     if choose:
         chosen_on = mark_painted(predictor, cases, prepared, painting.CHOOSING_SEED)
         cuts = left_out_cuts(chosen_on)
         point = dataclasses.replace(point, certain=cut_for(chosen_on))
-        for path in sorted(weights.glob("fold*.pt")):
+        for path in checkpoint.lesion_networks(weights):
             set_operating_point(path, point)
         others = ", ".join(f"{patient} {cut:.4f}" for patient, cut in sorted(cuts.items()))
         lines = [
@@ -82,7 +82,7 @@ def validate_open(prepared: Path, weights: Path, cases: Sequence[Case], choose: 
 def mark_painted(predictor: Predictor, cases: Sequence[Case], prepared: Path, seed: int) -> list[Marked]:
     """The marks of each case with lesions painted into it."""
     pairs = painting.painted(cases, prepared, seed)
-    return [marks_of(predictor(pair.channels, pair.brain), pair, predictor.config.predict) for pair in pairs]
+    return [marks_of(predictor(pair.channels, pair.brain), pair, predictor.config.point) for pair in pairs]
 
 
 def lesion_lines(pairs: Path, maps: dict[str, LesionMaps]) -> list[str]:
@@ -103,7 +103,7 @@ def lesion_lines(pairs: Path, maps: dict[str, LesionMaps]) -> list[str]:
 def validate_folds(prepared: Path, weights: Path, cases: Sequence[Case]) -> list[str]:
     """Judge one network a fold on the patients that it never saw; the lines for the card, without the challenge's patients."""
     predictors = out_of_fold(prepared, weights)
-    point = next(iter(predictors.values())).config.predict
+    point = next(iter(predictors.values())).config.point
     measures = {
         case.name: scoring.score(predictors[case.patient](case.channels, case.brain), case, point)
         for case in cases
@@ -116,10 +116,10 @@ def validate_folds(prepared: Path, weights: Path, cases: Sequence[Case]) -> list
 def out_of_fold(prepared: Path, weights: Path) -> dict[str, Predictor]:
     """{patient: the network that never saw it}. Raises InputError if the weights are not one network a fold."""
     of_patient = folds.read(prepared)
-    paths = {fold: weights / f"fold{fold}.pt" for fold in sorted(set(of_patient.values()))}
-    if set(weights.glob("fold*.pt")) != set(paths.values()):
+    paths = {fold: checkpoint.lesion_network(weights, fold) for fold in sorted(set(of_patient.values()))}
+    if set(checkpoint.lesion_networks(weights)) != set(paths.values()):
         raise InputError(
-            f"{weights}: not one fold<n>.pt for each of the {len(paths)} folds of {prepared / folds.FILE}; wanted weights of this training"
+            f"{weights}: not one lesion network for each of the {len(paths)} folds of {prepared / folds.FILE}; wanted weights of this training"
         )
     networks = {fold: checkpoint.load(path) for fold, path in paths.items()}
     predictors = {
@@ -129,11 +129,10 @@ def out_of_fold(prepared: Path, weights: Path) -> dict[str, Predictor]:
     return {patient: predictors[fold] for patient, fold in of_patient.items()}
 
 
-def set_operating_point(path: Path, point: PredictConfig) -> None:
+def set_operating_point(path: Path, point: OperatingPoint) -> None:
     """Store an operating point in a checkpoint's config; its weights stay as they are."""
     fold = checkpoint.load(path)
-    predict = scoring.with_point(fold.config.predict, point)
-    checkpoint.save(path, fold.network, dataclasses.replace(fold.config, predict=predict), fold.provenance)
+    checkpoint.save(path, fold.network, dataclasses.replace(fold.config, point=point), fold.provenance)
 
 
 def case_lines(measures: dict[str, CaseMetrics], cases: Sequence[Case]) -> list[str]:

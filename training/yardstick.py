@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from app.arrays import Array
-from app.config import PredictConfig
+from app.config import OperatingPoint
 from training import scoring
 from training.marks import (
     FALSE_A_PAIR,
@@ -124,7 +124,7 @@ def share(hits: npt.NDArray[np.bool_]) -> str:
 
 
 def masks_of(
-    probabilities: Mapping[str, Array], cases: Sequence[Case], points: Mapping[str, PredictConfig]
+    probabilities: Mapping[str, Array], cases: Sequence[Case], points: Mapping[str, OperatingPoint]
 ) -> dict[str, npt.NDArray[np.bool_]]:
     """The mask of each case at its patient's operating point."""
     return {

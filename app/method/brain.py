@@ -43,7 +43,7 @@ class BrainExtractor:
         """Read weights made by training/brain_train.py. Raises InputError as `checkpoint.load` does."""
         trained = checkpoint.load(path)
         return BrainExtractor(
-            trained.network, trained.config.preprocess.spacing_mm, trained.config.predict.threshold, device
+            trained.network, trained.config.preprocess.spacing_mm, trained.config.point.threshold, device
         )
 
     def __call__(self, scan: sitk.Image) -> sitk.Image:

@@ -12,7 +12,10 @@ from ..config import Config
 from ..errors import InputError
 from .model import UNet3D
 
-SUMS = "SHA256SUMS"  # beside the weights; `sha256sum --check` reads it too
+# The files of a folder of weights.
+LESION_NETWORKS = "lesions*.pt"  # an ensemble, lesions1.pt and so on
+BRAIN_NETWORK = "brain.pt"
+SUMS = "SHA256SUMS"  # `sha256sum --check` reads it too
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,16 @@ class Checkpoint:
     config: Config
     provenance: dict[str, str]  # command, commit, date, data
     sha256: str
+
+
+def lesion_networks(weights: Path) -> list[Path]:
+    """The files of the ensemble in a folder of weights, in order."""
+    return sorted(weights.glob(LESION_NETWORKS))
+
+
+def lesion_network(weights: Path, number: int) -> Path:
+    """Where the ensemble's network of a number, 1 upwards, belongs."""
+    return weights / LESION_NETWORKS.replace("*", str(number))
 
 
 def save(path: Path, network: UNet3D, config: Config, provenance: dict[str, str]) -> None:

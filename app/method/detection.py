@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..arrays import Array, Mask
-from ..config import PredictConfig
+from ..config import OperatingPoint
 
 NEAR_MM, AROUND_MM = (
     3.0,
@@ -17,37 +17,37 @@ NEAR_MM, AROUND_MM = (
 logger = logging.getLogger(__name__)
 
 
-def lesion_mask(probability: Array, config: PredictConfig, voxel_mm3: float) -> Mask:
+def lesion_mask(probability: Array, point: OperatingPoint, voxel_mm3: float) -> Mask:
     """Voxels (z, y, x) above the threshold, in components of which more than the minimum volume is certain (METHOD 6: strictly more).
 
     Two probabilities, as in hysteresis thresholding (Canny 1986): a high one alone would cut a lesion short, a low one alone would let in false ones.
     """
-    components, _ = ndimage.label(probability > config.threshold)
-    certain = np.bincount(components[probability > config.certain], minlength=components.max() + 1)
-    keep = certain * voxel_mm3 > config.minimum_volume_mm3
+    components, _ = ndimage.label(probability > point.threshold)
+    certain = np.bincount(components[probability > point.certain], minlength=components.max() + 1)
+    keep = certain * voxel_mm3 > point.minimum_volume_mm3
     keep[0] = False
     mask: Mask = keep[components]
     return mask
 
 
-def without_known(probability: Array, scans: Array, config: PredictConfig, spacing_mm: float) -> Array:
+def without_known(probability: Array, scans: Array, point: OperatingPoint, spacing_mm: float) -> Array:
     """The probability (z, y, x), brought down to the threshold in lesions that the baseline shows, too.
 
     `scans` (2, z, y, x) are what the network saw, 0 outside the brain, on an isotropic grid. Blur, slice thickness, edge enhancement and small
     displacements make an old lesion look brighter or larger, but only move its signal about: what the follow-up has gained in and near a new lesion
-    is all of the lesion's signal, and next to nothing where the scans differ in quality alone. A lesion with less than `config.gain` of it is known.
+    is all of the lesion's signal, and next to nothing where the scans differ in quality alone. A lesion with less than `point.gain` of it is known.
     """
-    if config.gain is None:
+    if point.gain is None:
         return probability
-    components, _ = ndimage.label(probability > config.threshold)
+    components, _ = ndimage.label(probability > point.threshold)
     new, known = probability.copy(), 0
     margin = math.ceil(AROUND_MM / spacing_mm)
     boxes = ndimage.find_objects(components)
-    for number in np.setdiff1d(components[probability > config.certain], 0):
+    for number in np.setdiff1d(components[probability > point.certain], 0):
         box = tuple(slice(max(side.start - margin, 0), side.stop + margin) for side in boxes[number - 1])
         lesion = components[box] == number
-        if not _is_gained(lesion, components[box] > 0, scans[:, *box], config.gain, spacing_mm):
-            new[box][lesion] = config.threshold
+        if not _is_gained(lesion, components[box] > 0, scans[:, *box], point.gain, spacing_mm):
+            new[box][lesion] = point.threshold
             known += 1
     logger.info("candidates left out because the baseline shows them, too: %d", known)
     return new

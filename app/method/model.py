@@ -24,7 +24,7 @@ class UNet3D(nn.Module):
             f * 2 ** (level + 1) for level in range(config.levels)
         ]  # channels of each skip: 48, 96, 192
 
-        first = nn.Sequential(nn.Conv3d(config.scans, f, 3, padding=1), nn.ReLU(inplace=True))
+        first = nn.Sequential(nn.Conv3d(config.channels_in, f, 3, padding=1), nn.ReLU(inplace=True))
         self.encoder = nn.ModuleList([nn.Sequential(first, _convolution(f, widths[0], groups))])
         for above, width in pairwise(widths):
             self.encoder.append(
@@ -40,10 +40,10 @@ class UNet3D(nn.Module):
             self.decoder.append(_convolution(below + skip, out, groups))
             below = out
         self.upsample = nn.Upsample(scale_factor=2, mode="trilinear", align_corners=False)
-        self.last = nn.Conv3d(below, config.classes, 3, padding=1)
+        self.last = nn.Conv3d(below, config.channels_out, 3, padding=1)
 
     def forward(self, scans: Tensor) -> Tensor:
-        """(B, scans, D, H, W) -> logits (B, classes, D, H, W). D, H and W are multiples of 2**levels; ValueError otherwise."""
+        """(B, channels_in, D, H, W) -> logits (B, channels_out, D, H, W). D, H and W are multiples of 2**levels; ValueError otherwise."""
         multiple = 2**self.config.levels
         if any(side % multiple for side in scans.shape[2:]):
             raise ValueError(f"sides {tuple(scans.shape[2:])} must be multiples of {multiple}")

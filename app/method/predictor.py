@@ -17,9 +17,8 @@ from . import checkpoint
 from .model import UNet3D
 
 GPU_BATCH = 16  # windows at a time; fewer where memory does not hold so many
-CPU_BATCH = (
-    2  # torch has a faster convolution for more than one: half the time with float32, 48^3 and 8 features
-)
+# torch has a faster convolution for more than one window: half the time with float32, 48^3 and 8 features
+CPU_BATCH = 2
 
 logger = logging.getLogger(__name__)
 
@@ -35,40 +34,65 @@ class LesionMaps:
 
 
 class Predictor:
-    """An ensemble of networks: their probabilities are averaged."""
+    """An ensemble of networks: their probabilities are averaged.
 
-    def __init__(self, networks: Sequence[UNet3D], config: Config, device: torch.device) -> None:
+    `overlap` of neighbouring windows is that of the config where it is not given; `bfloat16` is used where the
+    device multiplies it itself.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[UNet3D],
+        config: Config,
+        device: torch.device,
+        overlap: float | None = None,
+        bfloat16: bool | None = None,
+    ) -> None:
         self.networks = [network.to(memory_format=torch.channels_last_3d).eval() for network in networks]  # type: ignore[call-overload]
         self.config = config
         self.device = device
+        self.overlap = config.windows.overlap if overlap is None else overlap
+        self.bfloat16 = bfloat16
 
     @staticmethod
-    def from_folder(weights: Path, device: torch.device) -> "Predictor":
-        """Load every fold*.pt of a folder. Raises InputError if there is none, one is damaged, or their settings differ."""
-        paths = sorted(weights.glob("fold*.pt"))
+    def from_folder(
+        weights: Path, device: torch.device, overlap: float | None = None, bfloat16: bool | None = None
+    ) -> "Predictor":
+        """Load every lesion network of a folder.
+
+        Raises InputError if there is none, if one is damaged, or if their settings differ.
+        """
+        paths = checkpoint.lesion_networks(weights)
         if not paths:
-            raise InputError(f"{weights}: no fold*.pt; wanted a folder with trained weights")
-        folds = [checkpoint.load(path) for path in paths]
-        for path, fold in zip(paths, folds, strict=True):
-            if dataclasses.replace(fold.config, network=folds[0].config.network) != folds[0].config:
-                raise InputError(f"{path}: other settings than {paths[0].name}; wanted folds of one training")
-        return Predictor([fold.network for fold in folds], folds[0].config, device)
+            raise InputError(
+                f"{weights}: no {checkpoint.LESION_NETWORKS}; wanted a folder with trained weights"
+            )
+        ensemble = [checkpoint.load(path) for path in paths]
+        first = ensemble[0].config
+        for path, member in zip(paths, ensemble, strict=True):
+            if dataclasses.replace(member.config, network=first.network) != first:
+                raise InputError(
+                    f"{path}: other settings than {paths[0].name}; wanted networks of one training"
+                )
+        return Predictor([member.network for member in ensemble], first, device, overlap, bfloat16)
 
     def __call__(self, channels: np.ndarray, brain: np.ndarray) -> np.ndarray:
-        """Probability of a new lesion: channels (2, z, y, x) and brain (z, y, x) to (z, y, x) in [0, 1], float32, 0 outside the brain."""
+        """Probability of a new lesion: the first of the maps."""
         return self.maps(channels, brain).new
 
     def maps(self, channels: np.ndarray, brain: np.ndarray) -> LesionMaps:
-        """All that the networks know: channels (2, z, y, x) and brain (z, y, x) to probabilities.
+        """All that the networks know of channels (2, z, y, x) in a brain (z, y, x).
 
-        Where a GPU cannot hold even one window, the CPU takes over, with a warning: smaller windows would need less memory, but GroupNorm makes
-        them another network than the one that was trained and measured.
+        It is float32 in [0, 1], and 0 outside the brain. Where a GPU cannot hold even one window, the CPU takes
+        over, with a warning. Smaller windows would need less memory, but GroupNorm makes them another network than
+        the one that was trained and measured.
         """
         try:
             return self._predict(channels, brain, self.device)
         except torch.OutOfMemoryError:
             logger.warning(
-                "out of GPU memory with a single window: the network runs on the CPU; for speed, free the GPU and start again"
+                "out of GPU memory with a single window: the network runs on the CPU; "
+                "for speed, free the GPU and start again"
             )
         return self._predict(channels, brain, torch.device("cpu"))
 
@@ -78,28 +102,30 @@ class Predictor:
         def mean(windows: Tensor) -> Tensor:
             """Mean probabilities of the networks: (B, 2, D, H, W) -> (B, maps, D, H, W)."""
             windows = windows.contiguous(memory_format=torch.channels_last_3d)
-            return torch.stack([probabilities(network(windows), self.config) for network in networks]).mean(
-                dim=0
-            )
+            outputs = [probabilities(network(windows), self.config) for network in networks]
+            return torch.stack(outputs).mean(dim=0)
 
-        predict = self.config.predict
+        side = self.config.windows.side
+        bfloat16 = has_fast_bfloat16(device) if self.bfloat16 is None else self.bfloat16
         volume, inside = torch.from_numpy(channels).to(device), torch.from_numpy(brain)
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device)),
-        ):
-            maps = sliding_window(volume, mean, predict.window, predict.overlap, inside).cpu().numpy()
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            maps = sliding_window(volume, mean, side, self.overlap, inside).cpu().numpy()
         maps *= brain
         return LesionMaps(*maps)
 
 
 def probabilities(logits: Tensor, config: Config) -> Tensor:
-    """(B, classes, D, H, W) to (B, maps, D, H, W) in [0, 1]: each of MAPS, or new lesions alone."""
-    return logits.float().sigmoid() if config.outputs == "maps" else logits.float().softmax(dim=1)[:, 1:]
+    """(B, channels_out, D, H, W) to (B, maps, D, H, W) in [0, 1]: each of MAPS, or new lesions alone."""
+    if config.outputs == "maps":
+        return logits.float().sigmoid()
+    return logits.float().softmax(dim=1)[:, 1:]
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 itself, not by way of float32; half the time and memory, as precise as the networks were trained."""
+    """Whether the device multiplies bfloat16 itself, not by way of float32.
+
+    It takes half the time and memory, and is as precise as the networks were trained.
+    """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))

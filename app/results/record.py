@@ -54,7 +54,7 @@ def weights_sha256(folder: Path) -> dict[str, str]:
     """{file name: SHA-256} of the trained weights that a run loads from a folder."""
     return {
         path.name: checkpoint.verified_sha256(path)
-        for path in (folder / "brain.pt", *sorted(folder.glob("fold*.pt")))
+        for path in (folder / checkpoint.BRAIN_NETWORK, *checkpoint.lesion_networks(folder))
     }
 
 

@@ -66,7 +66,7 @@ def test_segment_writes_what_is_asked_for_on_the_follow_up_s_grid(
     assert mask.GetPixelID() == sitk.sitkUInt8
     assert set(np.unique(sitk.GetArrayFromImage(mask))) <= {0, 1}
     assert 0 <= probability.min() <= probability.max() <= 1
-    assert (probability[sitk.GetArrayFromImage(mask) > 0] > COARSE.predict.threshold).all()
+    assert (probability[sitk.GetArrayFromImage(mask) > 0] > COARSE.point.threshold).all()
 
     rows = list(csv.DictReader((empty / "l.csv").open()))
     counted = int(re.match(r"(\d+) new lesion", result.stdout).group(1))  # type: ignore[union-attr]
@@ -92,9 +92,9 @@ def test_in_the_same_scan_twice_nothing_is_new_to_weights_that_ask_for_a_gain(
 ) -> None:
     """The untrained network finds something all over; the baseline shows all of it."""
     strict = shutil.copytree(weights, tmp_path / "strict")
-    loaded = checkpoint.load(strict / "fold1.pt")
-    config = dataclasses.replace(COARSE, predict=dataclasses.replace(COARSE.predict, gain=0.5))
-    checkpoint.save(strict / "fold1.pt", loaded.network, config, {})
+    loaded = checkpoint.load(strict / "lesions1.pt")
+    config = dataclasses.replace(COARSE, point=dataclasses.replace(COARSE.point, gain=0.5))
+    checkpoint.save(strict / "lesions1.pt", loaded.network, config, {})
     found = {}
     for folder in (weights, strict):
         result = _run(
@@ -216,7 +216,7 @@ def test_altered_weights_are_refused(
     scans: tuple[Path, Path], weights: Path, empty: Path, tmp_path: Path
 ) -> None:
     altered = shutil.copytree(weights, tmp_path / "altered")
-    with (altered / "fold1.pt").open("ab") as file:
+    with (altered / "lesions1.pt").open("ab") as file:
         file.write(b"x")
     result = _run(
         "segment", "-t1", scans[0], "-t2", scans[1], "-o", empty / "mask.nii.gz", "--weights", altered
@@ -326,7 +326,7 @@ def test_version_names_the_weights() -> None:
     assert result.exit_code == 0
     assert re.search(r"^ms-new-lesions \d+\.\d+\.\d+\n(\S+\.pt sha256 [0-9a-f]{64}\n)+$", result.output)
     assert "brain.pt" in result.output
-    assert "fold1.pt" in result.output
+    assert "lesions1.pt" in result.output
 
 
 def test_it_starts_from_any_folder_without_a_home(tmp_path: Path) -> None:

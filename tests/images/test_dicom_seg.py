@@ -225,7 +225,7 @@ def test_folders_become_a_segmentation_and_only_it_holds_the_name(
 
     probability = storage.read(tmp_path / "p.nii.gz")
     assert grids.same_grid(probability, dicom.find(folders[1]).read())
-    mask = detection.lesion_mask(grids.array(probability), COARSE.predict, grids.voxel_mm3(probability))
+    mask = detection.lesion_mask(grids.array(probability), COARSE.point, grids.voxel_mm3(probability))
     assert mask.any()
     assert np.array_equal(_read_back(tmp_path / "new_lesions.dcm", probability), mask)
     assert sum(int(row["voxels"]) for row in csv.DictReader((tmp_path / "l.csv").open())) == mask.sum()

@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("MSNL_DATA", ROOT / "../shared/data"))
 WEIGHTS = ROOT / "weights" / "brain.pt"
-NETWORK = NetworkConfig(scans=8, classes=8, features=8, levels=2, dropout=0.0)
+NETWORK = NetworkConfig(channels_in=8, channels_out=8, features=8, levels=2, dropout=0.0)
 
 
 class BrightIsBrain(UNet3D):
@@ -191,7 +191,7 @@ def test_an_unlikely_volume_is_said(caplog: pytest.LogCaptureFixture) -> None:
 def test_weights_bring_their_settings_and_are_checked(tmp_path: Path) -> None:
     config = Config(network=NETWORK)
     config = dataclasses.replace(config, preprocess=dataclasses.replace(config.preprocess, spacing_mm=2.5))
-    config = dataclasses.replace(config, predict=dataclasses.replace(config.predict, threshold=0.25))
+    config = dataclasses.replace(config, point=dataclasses.replace(config.point, threshold=0.25))
     path = tmp_path / "brain.pt"
     checkpoint.save(path, UNet3D(NETWORK), config, {})
     extractor = BrainExtractor.from_file(path, CPU)

@@ -4,19 +4,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.config import Config, NetworkConfig, PredictConfig
+from app.config import Config, NetworkConfig, OperatingPoint, WindowConfig
 from app.errors import InputError
 from app.method import checkpoint
 from app.method.model import UNet3D
 
-CONFIG = Config(network=NetworkConfig(features=8, levels=1), predict=PredictConfig(threshold=0.7))
+CONFIG = Config(network=NetworkConfig(features=8, levels=1), point=OperatingPoint(threshold=0.7))
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    checkpoint.save(tmp_path / "fold1.pt", UNet3D(CONFIG.network), CONFIG, {"commit": "abc"})
-    return tmp_path / "fold1.pt"
+    checkpoint.save(tmp_path / "lesions1.pt", UNet3D(CONFIG.network), CONFIG, {"commit": "abc"})
+    return tmp_path / "lesions1.pt"
 
 
 def test_a_checkpoint_builds_its_own_network(saved: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_checkpoint_builds_its_own_network(saved: Path) -> None:
 
 def test_the_hash_is_that_of_sha256sum(saved: Path) -> None:
     digest, name = (saved.parent / checkpoint.SUMS).read_text().split()
-    assert name == "fold1.pt"
+    assert name == "lesions1.pt"
     assert checkpoint.load(saved).sha256 == digest == checkpoint.sha256(saved)
 
 
@@ -51,15 +51,17 @@ def test_a_file_without_a_hash_is_refused(saved: Path) -> None:
 
 
 def test_pickled_objects_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "fold1.pt"
+    path = tmp_path / "lesions1.pt"
     torch.save({"weights": Path("x")}, path)
-    (tmp_path / checkpoint.SUMS).write_text(f"{checkpoint.sha256(path)}  fold1.pt\n")
+    (tmp_path / checkpoint.SUMS).write_text(f"{checkpoint.sha256(path)}  lesions1.pt\n")
     with pytest.raises(InputError, match="not a checkpoint of this version"):
         checkpoint.load(path)
 
 
 def test_config_survives_json() -> None:
     config = dataclasses.replace(
-        CONFIG, predict=PredictConfig(window=32, overlap=0.25, threshold=0.9, minimum_volume_mm3=12.5)
+        CONFIG,
+        windows=WindowConfig(side=32, overlap=0.25),
+        point=OperatingPoint(threshold=0.9, minimum_volume_mm3=12.5),
     )
     assert Config.from_json(config.to_json()) == config

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from app.config import PredictConfig
+from app.config import OperatingPoint
 from app.method import detection
 
 
@@ -15,7 +15,7 @@ def test_the_threshold_and_the_minimum_volume_are_strict() -> None:
     probability[3, 1, :4] = 0.9
     probability[3, 3, :8] = 0.5
     mask = detection.lesion_mask(
-        probability, PredictConfig(threshold=0.5, minimum_volume_mm3=3.0), voxel_mm3=1.0
+        probability, OperatingPoint(threshold=0.5, minimum_volume_mm3=3.0), voxel_mm3=1.0
     )
     wanted = np.zeros_like(mask)
     wanted[3, 1, :4] = True
@@ -28,7 +28,7 @@ def test_a_lesion_reaches_as_far_as_the_threshold_and_counts_by_what_is_certain_
     probability[1, 1] = probability[3, 3] = 0.6
     probability[1, 1, :4] = probability[3, 3, :3] = 0.99
     mask = detection.lesion_mask(
-        probability, PredictConfig(threshold=0.5, certain=0.9, minimum_volume_mm3=3.0), voxel_mm3=1.0
+        probability, OperatingPoint(threshold=0.5, certain=0.9, minimum_volume_mm3=3.0), voxel_mm3=1.0
     )
     wanted = np.zeros_like(mask)
     wanted[1, 1] = True
@@ -39,7 +39,7 @@ def test_voxels_that_share_an_edge_only_are_two_lesions() -> None:
     """2 + 2 voxels touching by an edge: two objects of 2 mm3, both dropped (METHOD 10, last row)."""
     probability = np.zeros((4, 4, 4), dtype=np.float32)
     probability[1, 1, :2] = probability[1, 2, 2:] = 1
-    assert not detection.lesion_mask(probability, PredictConfig(), voxel_mm3=1.0).any()
+    assert not detection.lesion_mask(probability, OperatingPoint(), voxel_mm3=1.0).any()
 
 
 def _pair(baseline_rise: float, followup_rise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -50,7 +50,7 @@ def _pair(baseline_rise: float, followup_rise: float) -> tuple[np.ndarray, np.nd
     return scans, 0.99 * lesion.astype(np.float32), lesion
 
 
-HALF = PredictConfig(threshold=0.6, certain=0.9, gain=0.5)
+HALF = OperatingPoint(threshold=0.6, certain=0.9, gain=0.5)
 
 
 def test_a_lesion_is_new_if_half_of_its_signal_is_gained() -> None:
@@ -76,7 +76,7 @@ def test_what_is_as_dark_as_before_is_known() -> None:
 def test_without_a_gain_asked_for_nothing_is_known() -> None:
     scans, probability, _ = _pair(1.0, 1.0)
     np.testing.assert_array_equal(
-        detection.without_known(probability, scans, PredictConfig(), spacing_mm=1.0), probability
+        detection.without_known(probability, scans, OperatingPoint(), spacing_mm=1.0), probability
     )
 
 

@@ -4,12 +4,12 @@ import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config import PredictConfig
+from app.config import OperatingPoint
 from app.method import detection, lesions
 
 
 def test_nothing_above_the_threshold_is_an_empty_mask() -> None:
-    mask = detection.lesion_mask(np.zeros((3, 4, 5), dtype=np.float32), PredictConfig(), voxel_mm3=1.0)
+    mask = detection.lesion_mask(np.zeros((3, 4, 5), dtype=np.float32), OperatingPoint(), voxel_mm3=1.0)
     assert mask.shape == (3, 4, 5)
     assert not mask.any()
     assert (
@@ -40,7 +40,7 @@ def test_a_lesion_by_hand() -> None:
 def test_every_kept_lesion_is_large_enough_and_listed(seed: int, threshold: float, minimum: float) -> None:
     probability = np.random.default_rng(seed).random((6, 7, 8)).astype(np.float32)
     mask = detection.lesion_mask(
-        probability, PredictConfig(threshold=threshold, minimum_volume_mm3=minimum), voxel_mm3=2.0
+        probability, OperatingPoint(threshold=threshold, minimum_volume_mm3=minimum), voxel_mm3=2.0
     )
     listed = lesions.describe(mask, probability, sitk.Image(8, 7, 6, sitk.sitkUInt8))
     assert (probability[mask] > threshold).all()

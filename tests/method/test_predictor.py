@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from app.config import MAPS, Config, NetworkConfig, PredictConfig
+from app.config import MAPS, Config, NetworkConfig, OperatingPoint, WindowConfig
 from app.errors import InputError
 from app.method import checkpoint, predictor
 from app.method.model import UNet3D
 from app.method.predictor import Predictor, sliding_window, window_starts, windows_over
 
-SMALL = Config(network=NetworkConfig(features=8, levels=1, dropout=0.0), predict=PredictConfig(window=16))
+SMALL = Config(network=NetworkConfig(features=8, levels=1, dropout=0.0), windows=WindowConfig(side=16))
 
 
 CPU = torch.device("cpu")
@@ -166,7 +166,7 @@ def test_an_ensemble_is_the_mean_of_its_networks() -> None:
 def test_four_maps_are_four_sigmoids() -> None:
     config = Config(
         network=NetworkConfig(classes=4, features=8, levels=1, dropout=0.0),
-        predict=PredictConfig(window=16),
+        windows=WindowConfig(side=16),
         outputs="maps",
     )
     torch.manual_seed(0)
@@ -245,7 +245,7 @@ def test_bfloat16_is_what_the_processor_says() -> None:
 
 def test_a_folder_of_folds_is_an_ensemble(tmp_path: Path) -> None:
     for seed in (1, 2):
-        checkpoint.save(tmp_path / f"fold{seed}.pt", _network(seed), SMALL, {})
+        checkpoint.save(tmp_path / f"lesions{seed}.pt", _network(seed), SMALL, {})
     loaded = Predictor.from_folder(tmp_path, CPU)
     assert len(loaded.networks) == 2
     assert loaded.config == SMALL
@@ -257,9 +257,9 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
 
 
 def test_folds_of_different_settings_are_refused(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / "fold1.pt", _network(1), SMALL, {})
-    other = Config(network=SMALL.network, predict=PredictConfig(window=16, threshold=0.9))
-    checkpoint.save(tmp_path / "fold2.pt", _network(2), other, {})
+    checkpoint.save(tmp_path / "lesions1.pt", _network(1), SMALL, {})
+    other = Config(network=SMALL.network, windows=SMALL.windows, point=OperatingPoint(threshold=0.9))
+    checkpoint.save(tmp_path / "lesions2.pt", _network(2), other, {})
     with pytest.raises(InputError, match="other settings"):
         Predictor.from_folder(tmp_path, CPU)
 

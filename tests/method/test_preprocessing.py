@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from app import pipeline
-from app.config import PredictConfig, PreprocessConfig
+from app.config import OperatingPoint, PreprocessConfig
 from app.errors import InputError
 from app.images import grids
 from app.method import preprocessing
@@ -239,7 +239,7 @@ def test_a_lesion_of_3_mm3_survives_the_way_there_and_back(
         probability = (contrast >= contrast.max() / 2).astype(np.float32)
         pair = preprocessing.Pair(contrast, contrast, probability > 0, seen)
         back = (
-            grids.array(pipeline._to_followup(probability, pair, scan, aligned)) > PredictConfig().threshold
+            grids.array(pipeline._to_followup(probability, pair, scan, aligned)) > OperatingPoint().threshold
         )
 
         assert np.count_nonzero(back & lesion) >= np.count_nonzero(lesion) / 2

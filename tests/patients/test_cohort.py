@@ -138,7 +138,7 @@ def _alter(
     elif what == "another follow-up":
         case.followup.write_bytes(case.followup.read_bytes() + b"more")
     elif what == "other weights":
-        return dataclasses.replace(segmenter, weights={"fold1.pt": "0" * 64})
+        return dataclasses.replace(segmenter, weights={"lesions1.pt": "0" * 64})
     elif what == "another threshold":
         return _with_threshold(segmenter, 0.9)
     elif what == "other steps":
@@ -159,7 +159,7 @@ def _alter(
 def _with_threshold(segmenter: Segmenter, threshold: float) -> Segmenter:
     predictor = segmenter.networks.predictor
     config = dataclasses.replace(
-        predictor.config, predict=dataclasses.replace(predictor.config.predict, threshold=threshold)
+        predictor.config, point=dataclasses.replace(predictor.config.point, threshold=threshold)
     )
     other = object.__new__(type(predictor))
     other.__dict__.update(predictor.__dict__, config=config)

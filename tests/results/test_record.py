@@ -26,8 +26,15 @@ DIGEST = "0" * 64
 DONE = Record(
     task=Task(
         "0.1.0",
-        {"brain.pt": DIGEST, "fold1.pt": DIGEST},
-        {"preprocessing": "none", "register": False, "network": {}, "preprocess": {}, "predict": {}},
+        {"brain.pt": DIGEST, "lesions1.pt": DIGEST},
+        {
+            "preprocessing": "none",
+            "register": False,
+            "network": {},
+            "preprocess": {},
+            "windows": {},
+            "point": {},
+        },
         {},
     ),
     versions={"python": "3.11.0", "torch": "2.13.0", "SimpleITK": "2.5.7", "numpy": "2.4.6"},
@@ -57,7 +64,8 @@ def test_a_segmented_patient_is_recorded_as_the_schema_says(
         "numpy": numpy.__version__,
     }
     assert document["weights"] == {
-        name: hashlib.sha256((weights / name).read_bytes()).hexdigest() for name in ("brain.pt", "fold1.pt")
+        name: hashlib.sha256((weights / name).read_bytes()).hexdigest()
+        for name in ("brain.pt", "lesions1.pt")
     }
     assert document["inputs"] == {
         name: hashlib.sha256(scan.read_bytes()).hexdigest()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from app.config import PredictConfig
+from app.config import OperatingPoint
 from training import marks, painting
 from training.marks import Mark, Marked
 from training.prepare import pack_shapes
@@ -51,7 +51,7 @@ def test_found_and_false_lesions_are_counted(case: Case, shapes: Shapes) -> None
     probability = ((pair.labels == 1) | (pair.labels == 2) | case.truth).astype(
         np.float32
     )  # a real change is no false lesion
-    point = PredictConfig(threshold=0.5, certain=0.5, minimum_volume_mm3=3.0)
+    point = OperatingPoint(threshold=0.5, certain=0.5, minimum_volume_mm3=3.0)
     marked = marks.marks_of(probability, pair, point)
     assert marks.found(marked, 0.9).tolist() == [True, True] + [False] * (len(pair.contrasts_z) - 2)
     assert not marks.found(marked, 1.0).any()  # a cut is to be exceeded
@@ -80,7 +80,7 @@ def test_the_score_is_the_voxel_after_the_minimum_volume() -> None:
     probability[1, 1, :6] = [0.6, 0.9, 0.8, 0.95, 0.7, 0.99]
     probability[1, 1, 7] = 1.0  # a component of its own, of one voxel
     components = ndimage.label(probability > 0.5)[0]
-    point = PredictConfig(threshold=0.5, minimum_volume_mm3=3.0)
+    point = OperatingPoint(threshold=0.5, minimum_volume_mm3=3.0)
     # more than 3 voxels above the cut: the fourth highest decides, 0.99 0.95 0.9 [0.8]; one voxel is never enough
     assert marks.scores(probability, components, point).tolist() == pytest.approx([0.8, 0.0])
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.config import PredictConfig
+from app.config import OperatingPoint
 from training import scoring
 from training.scoring import Case
 
@@ -26,7 +26,7 @@ def test_the_best_point_finds_most_and_of_equals_drops_the_fewest_small_lesions(
         "a backward": np.where(false, 0.7, 0.0).astype(np.float32),
     }
     points = [
-        PredictConfig(threshold=threshold, certain=threshold, minimum_volume_mm3=mm3)
+        OperatingPoint(threshold=threshold, certain=threshold, minimum_volume_mm3=mm3)
         for mm3 in (70.0, 20.0, 10.0)
         for threshold in (0.5, 0.8)
     ]

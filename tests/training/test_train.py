@@ -102,7 +102,7 @@ def test_six_steps_are_three_and_three(prepared: Path, tmp_path: Path) -> None:
     publish([tmp_path / "whole" / "best.pt", tmp_path / "parts" / "last.pt"], tmp_path / "weights")
     predictor = Predictor.from_folder(tmp_path / "weights", CPU)
     assert len(predictor.networks) == 2
-    assert predictor.config.predict.window == 16
+    assert predictor.config.windows.side == 16
     assert [row["step"] for row in rows(tmp_path / "whole" / "validation.csv")] == ["6"]
 
 

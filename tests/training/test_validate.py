@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.config import Config, NetworkConfig, PredictConfig
+from app.config import Config, NetworkConfig, WindowConfig
 from app.errors import InputError
 from app.method import checkpoint
 from app.method.model import UNet3D
 from training import card, folds, validate
 from training.publish import publish
 
-CONFIG = Config(network=NetworkConfig(features=8), predict=PredictConfig(window=32))
+CONFIG = Config(network=NetworkConfig(features=8), windows=WindowConfig(side=32))
 PROVENANCE = {
     "command": "python -m training.train",
     "commit": "0" * 40,
@@ -40,20 +40,20 @@ def test_each_patient_by_the_network_that_never_saw_it(challenge: Path, weights:
     assert set(predictors) == set(of_patient)
     for patient, predictor in predictors.items():
         (network,) = predictor.networks
-        wanted = checkpoint.load(weights / f"fold{of_patient[patient]}.pt").network
+        wanted = checkpoint.load(weights / f"lesions{of_patient[patient]}.pt").network
         assert all(torch.equal(a, b) for a, b in zip(network.parameters(), wanted.parameters(), strict=True))
 
 
 def test_weights_of_other_folds_are_refused(challenge: Path, weights: Path) -> None:
-    checkpoint.remove(weights / "fold2.pt")
-    with pytest.raises(InputError, match=r"not one fold<n>\.pt for each of the 2 folds"):
+    checkpoint.remove(weights / "lesions2.pt")
+    with pytest.raises(InputError, match=r"not one lesion network for each of the 2 folds"):
         validate.out_of_fold(challenge, weights)
 
 
 def test_publishing_fewer_networks_leaves_no_older_one(tmp_path: Path, weights: Path) -> None:
     publish([tmp_path / "runs" / "2.pt"], weights)
-    assert sorted(path.name for path in weights.iterdir()) == ["SHA256SUMS", "fold1.pt"]
-    assert (weights / "SHA256SUMS").read_text().split()[1::2] == ["fold1.pt"]
+    assert sorted(path.name for path in weights.iterdir()) == ["SHA256SUMS", "lesions1.pt"]
+    assert (weights / "SHA256SUMS").read_text().split()[1::2] == ["lesions1.pt"]
 
 
 def test_experts_against_the_consensus(challenge: Path) -> None:
@@ -68,7 +68,7 @@ def test_the_card_names_every_network(weights: Path) -> None:
     card.write(weights, ["mean F1 0.5"])
     text = (weights / "MODEL_CARD.md").read_text()
     for number in (1, 2):
-        assert checkpoint.sha256(weights / f"fold{number}.pt") in text
+        assert checkpoint.sha256(weights / f"lesions{number}.pt") in text
     assert (
         "8 base features" in text
         and "windows of 32^3" in text
