@@ -9,10 +9,11 @@ from typing import Literal
 import SimpleITK as sitk
 import torch
 
-from .arrays import Array, Mask
+from .arrays import Array
+from .config import PreprocessConfig
 from .errors import InputError
 from .images import grids
-from .method import anima, detection, lesions, preprocessing, quality, registration
+from .method import anima, checkpoint, detection, lesions, preprocessing, quality, registration
 from .method.brain import BrainExtractor
 from .method.lesions import Lesion
 from .method.place import Anatomy
@@ -22,9 +23,8 @@ from .method.quality import ScanQuality
 from .method.registration import Aligned
 from .warned import warned
 
-Preprocessing = Literal[
-    "native", "anima", "none"
-]  # our own steps, Anima's programs, or none: the scans come without skull and bias field
+# How the scans come to the network: by our own steps, by Anima's programs, or as they are, without skull and bias.
+Chain = Literal["native", "anima", "none"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Result:
 class Steps:
     """What to do before the network, where the scans decide and not the weights."""
 
-    preprocessing: Preprocessing = "native"
+    preprocessing: Chain = "native"
     register: bool = False  # align the scans even if they share a grid
 
 
@@ -75,10 +75,9 @@ class Networks:
 
     @staticmethod
     def load(weights: Path, device: torch.device) -> "Networks":
-        """From a folder with fold*.pt and brain.pt. Raises InputError if one is missing or damaged."""
-        return Networks(
-            Predictor.from_folder(weights, device), BrainExtractor.from_file(weights / "brain.pt", device)
-        )
+        """From a folder of weights. Raises InputError if one is missing or damaged."""
+        extractor = BrainExtractor.from_file(weights / checkpoint.BRAIN_NETWORK, device)
+        return Networks(Predictor.from_folder(weights, device), extractor)
 
 
 def segment(
@@ -90,23 +89,26 @@ def segment(
 ) -> Result:
     """Find the lesions of `followup` that `baseline` does not show.
 
-    A `brain_mask` on the follow-up's grid is used instead of ours. Raises InputError for scans that cannot be used together.
+    A `brain_mask` on the follow-up's grid is used instead of ours. Raises InputError for scans that cannot be used
+    together.
     """
     config = networks.predictor.config
     clock = Clock()
     with warned() as warnings:
-        aligned, pair = prepare(baseline, followup, networks, brain_mask, steps, clock)
+        aligned, pair = prepare(
+            baseline, followup, networks.brain, config.preprocess, brain_mask, steps, clock
+        )
 
         channels = pair.channels()
         probability = networks.predictor(channels, pair.brain)
         probability = detection.without_known(
-            probability, channels, config.predict, config.preprocess.spacing_mm
+            probability, channels, config.point, config.preprocess.spacing_mm
         )
         on_followup = _to_followup(probability, pair, followup, aligned)
         clock.lap("predict")
 
         values = grids.array(on_followup)
-        mask: Mask = detection.lesion_mask(values, config.predict, grids.voxel_mm3(followup))
+        mask = detection.lesion_mask(values, config.point, grids.voxel_mm3(followup))
         anatomy = Anatomy(pair, grids.moved_grid(pair.grid, aligned.to_followup)) if mask.any() else None
         found = lesions.describe(mask, values, followup, anatomy)
         clock.lap("lesions")
@@ -114,56 +116,84 @@ def segment(
         scans = quality.judge_pair(baseline, followup, aligned, pair)
         clock.lap("quality")
     return Result(
-        grids.like(mask, followup), on_followup, found, aligned, pair, scans, clock.seconds, tuple(warnings)
+        mask=grids.like(mask, followup),
+        probability=on_followup,
+        lesions=found,
+        aligned=aligned,
+        pair=pair,
+        quality=scans,
+        seconds=clock.seconds,
+        warnings=tuple(warnings),
     )
 
 
 def prepare(
     baseline: sitk.Image,
     followup: sitk.Image,
-    networks: Networks,
+    extractor: BrainExtractor,
+    config: PreprocessConfig,
     brain_mask: sitk.Image | None = None,
     steps: Steps = USUAL,
     clock: "Clock | None" = None,
 ) -> tuple[Aligned, Pair]:
-    """The part of `segment` before the network: brains, alignment, and both scans as the network sees them."""
-    config = networks.predictor.config.preprocess
+    """The part of `segment` before the network: the alignment, and both scans as the network sees them."""
     clock = clock or Clock()
-    if brain_mask is not None and steps.preprocessing != "native":
+    if steps.preprocessing == "native":
+        return _native(baseline, followup, extractor, config, brain_mask, steps, clock)
+    if brain_mask is not None:
         raise InputError(
             f"a brain mask with preprocessing {steps.preprocessing}: it finds its own brain; wanted one of the two"
         )
     if steps.preprocessing == "anima":
-        installed = anima.find()
-        aligned = registration.align(baseline, followup, register=steps.register)
-        clock.lap("align")
-        corrected = anima.prepare(
-            *preprocessing.to_working_grid(baseline, followup, aligned, config), installed
-        )
-        pair = preprocessing.scale(corrected.baseline, corrected.followup, grids.array(corrected.brain) > 0)
-        clock.lap("anima")
-        return aligned, pair
-    if steps.preprocessing == "none":
-        aligned = registration.align(baseline, followup, register=steps.register)
-        scans = preprocessing.to_working_grid(baseline, followup, aligned, config)
-        pair = preprocessing.scale(*scans, preprocessing.nonzero_brain(*scans))
-        clock.lap("align")
-        return aligned, pair
+        return _by_anima(baseline, followup, config, steps, clock)
+    return _as_they_are(baseline, followup, config, steps, clock)
 
-    brains = networks.brain(baseline), networks.brain(followup) if brain_mask is None else brain_mask
+
+def _native(
+    baseline: sitk.Image,
+    followup: sitk.Image,
+    extractor: BrainExtractor,
+    config: PreprocessConfig,
+    brain_mask: sitk.Image | None,
+    steps: Steps,
+    clock: "Clock",
+) -> tuple[Aligned, Pair]:
+    """Our own steps: brains, which guide the alignment; then bias field and intensities."""
+    brains = extractor(baseline), extractor(followup) if brain_mask is None else brain_mask
     clock.lap("brain")
     aligned = registration.align(baseline, followup, brains, steps.register)
     scans = preprocessing.to_working_grid(baseline, followup, aligned, config)
-
-    def on_grid(mask: sitk.Image, to_scan: sitk.Transform) -> Mask:
-        return grids.array(grids.resample(sitk.Cast(mask, sitk.sitkFloat32), scans[1], to_scan)) > 0.5
-
-    brain = on_grid(brains[1], aligned.to_followup)
+    brain = grids.mask_on(brains[1], scans[1], aligned.to_followup)
     if brain_mask is None:
-        brain |= on_grid(brains[0], aligned.to_baseline)
+        brain |= grids.mask_on(brains[0], scans[0], aligned.to_baseline)
     clock.lap("align")
-    pair = preprocessing.prepare(*scans, brain, config)
+    pair = preprocessing.correct(*scans, brain, config)
     clock.lap("bias")
+    return aligned, pair
+
+
+def _by_anima(
+    baseline: sitk.Image, followup: sitk.Image, config: PreprocessConfig, steps: Steps, clock: "Clock"
+) -> tuple[Aligned, Pair]:
+    """The organisers' chain, which finds brains and bias fields by Anima's programs."""
+    installed = anima.find()
+    aligned = registration.align(baseline, followup, register=steps.register)
+    scans = preprocessing.to_working_grid(baseline, followup, aligned, config)
+    clock.lap("align")
+    corrected = anima.preprocess(*scans, installed)
+    pair = preprocessing.scale(corrected.baseline, corrected.followup, grids.array(corrected.brain) > 0)
+    clock.lap("anima")
+    return aligned, pair
+
+
+def _as_they_are(
+    baseline: sitk.Image, followup: sitk.Image, config: PreprocessConfig, steps: Steps, clock: "Clock"
+) -> tuple[Aligned, Pair]:
+    """Scans that were stripped and corrected before: what is not 0 is brain."""
+    aligned = registration.align(baseline, followup, register=steps.register)
+    scans = preprocessing.to_working_grid(baseline, followup, aligned, config)
+    pair = preprocessing.scale(*scans, preprocessing.nonzero_brain(*scans))
+    clock.lap("align")
     return aligned, pair
 
 

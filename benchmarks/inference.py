@@ -115,7 +115,9 @@ def compare(pair: Path, rounds: int, threads: int) -> None:
     }
     for name in METHODS:
         ratios = [mine / theirs for mine, theirs in zip(medians[name], medians["ours"], strict=True)]
-        found, shared, wanted = lesions_shared(probabilities[name], probabilities["ours"], channels, settings)
+        found, shared, wanted = lesions_shared(
+            probabilities[name], probabilities["ours"], channels, ours.config.point
+        )
         print(
             f"| {name} | {answers[name][0]['windows']} | {medians[name][0]:.1f}, {medians[name][1]:.1f} | {ratios[0]:.2f}, {ratios[1]:.2f} "
             f"| {answers[name][0]['above_mib']:.0f} | {found}, {shared} shared ({wanted}) "

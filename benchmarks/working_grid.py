@@ -83,7 +83,7 @@ def predicted(folder: Path, spacing_mm: float | None, predictor: Predictor) -> I
             > 0
         )
 
-    pair = preprocessing.prepare(
+    pair = preprocessing.correct(
         grids.resample(scans[0], grid),
         grids.resample(scans[1], grid),
         mask("brain_mask", grid),

@@ -18,12 +18,12 @@ import torch
 
 from app import pipeline
 from app.arrays import Mask
-from app.config import Config
-from app.images import storage
+from app.config import PreprocessConfig
+from app.images import grids, storage
+from app.method import checkpoint
 from app.method.brain import BrainExtractor
-from app.method.predictor import Predictor
 from app.patients.cases import Case, find_cases
-from app.pipeline import Networks, Preprocessing, Steps
+from app.pipeline import Chain, Steps
 from training import commands, folds
 from training.prepare import MARGIN_MM, WEIGHTS, Arrays, box_around, save_arrays
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the folds")
     parser.add_argument(
         "--preprocessing",
-        choices=get_args(Preprocessing),
+        choices=get_args(Chain),
         default="native",
         help='as of "app segment"; "none": skull and bias field are gone',
     )
@@ -47,35 +47,34 @@ def main() -> None:
     prepare_challenge(arguments.data, arguments.out, arguments.folds, arguments.seed, arguments.preprocessing)
 
 
-def prepare_challenge(data: Path, out: Path, count: int, seed: int, preprocessing_by: Preprocessing) -> None:
+def prepare_challenge(data: Path, out: Path, count: int, seed: int, preprocessing_by: Chain) -> None:
     """Write `pairs/<patient>.npz` and `folds.json`; pairs that are there already are kept. Raises InputError for a patient without all files."""
     cases, problems = find_cases(data)
     if problems:
         raise problems[0]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    # there is no lesion network yet, only its settings
-    networks = Networks(
-        Predictor([], Config(), device), BrainExtractor.from_file(WEIGHTS / "brain.pt", device)
-    )
+    extractor = BrainExtractor.from_file(WEIGHTS / checkpoint.BRAIN_NETWORK, device)
     changed = {}
     for case in cases:
         path = out / "pairs" / f"{case.name}.npz"
-        save_arrays(path, functools.partial(prepare_patient, case, networks, preprocessing_by))
+        save_arrays(path, functools.partial(prepare_patient, case, extractor, preprocessing_by))
         with np.load(path) as arrays:
             changed[case.name] = bool(arrays["truth_forward"].any())
     folds.write(out, folds.draw(changed, count, seed), seed)
 
 
-def prepare_patient(case: Case, networks: Networks, preprocessing_by: Preprocessing) -> Arrays:
+def prepare_patient(case: Case, extractor: BrainExtractor, preprocessing_by: Chain) -> Arrays:
     """`channels`, `brain`, `truth_forward` (consensus), nothing to ignore, the four `experts`: on the network's grid, masks by nearest neighbour."""
     baseline, followup = storage.read(case.baseline), storage.read(case.followup)
     names = ["ground_truth", *(f"ground_truth_expert{expert}" for expert in EXPERTS)]
     masks = [storage.read_mask(case.followup.parent / f"{name}.nii.gz", followup) for name in names]
-    aligned, pair = pipeline.prepare(baseline, followup, networks, steps=Steps(preprocessing_by))
+    aligned, pair = pipeline.prepare(
+        baseline, followup, extractor, PreprocessConfig(), steps=Steps(preprocessing_by)
+    )
     box = box_around(pair.brain, MARGIN_MM)
 
     def on_grid(mask: sitk.Image) -> Mask:
-        moved = sitk.Resample(mask, pair.grid, aligned.to_followup, sitk.sitkNearestNeighbor)
+        moved = grids.labels_on(mask, pair.grid, aligned.to_followup)
         return sitk.GetArrayFromImage(moved)[box] > 0  # type: ignore[no-any-return]
 
     truth, *experts = (on_grid(mask) for mask in masks)

@@ -233,7 +233,7 @@ def prepare_scan(scan: sitk.Image, brain: sitk.Image, lesions: sitk.Image, all_m
     scan_mm = grids.resample(scan, grid)
     brain_mm = sitk.Resample(brain, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
     marked = grids.array(grids.resample(sitk.Cast(lesions, sitk.sitkFloat32), grid)) > 0.5
-    pair = preprocessing.prepare(scan_mm, scan_mm, grids.array(brain_mm) > 0, PreprocessConfig())
+    pair = preprocessing.correct(scan_mm, scan_mm, grids.array(brain_mm) > 0, PreprocessConfig())
     box = box_around(pair.brain, MARGIN_MM)
     values, inside = pair.channels()[0][box], pair.brain[box]
     depth = depth_of(ndimage.binary_fill_holes(inside))
@@ -262,7 +262,7 @@ def prepare_pair(folder: Path, config: PreprocessConfig) -> Arrays:
     brain = sitk.Resample(
         storage.read_mask(folder / "brain_mask.nii.gz"), grid, sitk.Transform(), sitk.sitkNearestNeighbor
     )
-    pair = preprocessing.prepare(
+    pair = preprocessing.correct(
         grids.resample(scans[0], grid), grids.resample(scans[1], grid), grids.array(brain) > 0, config
     )
     box = box_around(pair.brain, MARGIN_MM)

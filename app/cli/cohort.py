@@ -11,7 +11,7 @@ import click
 from .options import machine_options, steps_options
 
 if TYPE_CHECKING:
-    from ..pipeline import Preprocessing
+    from ..pipeline import Chain
 
 SOURCE_HELP = "Folder of patients, BIDS data set, or CSV table with the columns patient, baseline, followup."
 
@@ -43,7 +43,7 @@ def run(
     output: Path,
     jobs: int,
     scheduler: str | None,
-    preprocessing: "Preprocessing",
+    preprocessing: "Chain",
     register: bool,
     device: str,
     threads: int | None,

@@ -14,7 +14,7 @@ from .options import WEIGHTS, machine_options, scan_options
 
 if TYPE_CHECKING:  # torch and SimpleITK take seconds to import: --help must not wait for them
     from ..images.dicom import Series
-    from ..pipeline import Preprocessing
+    from ..pipeline import Chain
 
 
 class _Commands(click.Group):
@@ -112,7 +112,7 @@ def segment(
     baseline_series: str | None,
     followup_series: str | None,
     brain_mask: Path | None,
-    preprocessing: "Preprocessing",
+    preprocessing: "Chain",
     register: bool,
     device: str,
     threads: int | None,
@@ -149,7 +149,7 @@ def prepare(
     baseline_series: str | None,
     followup_series: str | None,
     brain_mask: Path | None,
-    preprocessing: "Preprocessing",
+    preprocessing: "Chain",
     register: bool,
     device: str,
     threads: int | None,
@@ -165,7 +165,13 @@ def prepare(
     networks = Segmenter.load(weights, device, threads).networks
     scans = read_scans(*sources)
     mask = storage.read_mask(brain_mask, grid_of=scans[1]) if brain_mask else None
-    aligned, pair = pipeline.prepare(*scans, networks, mask, pipeline.Steps(preprocessing, register))
+    aligned, pair = pipeline.prepare(
+        *scans,
+        networks.brain,
+        networks.predictor.config.preprocess,
+        mask,
+        pipeline.Steps(preprocessing, register),
+    )
     write_prepared(pair, aligned, output)
     click.echo(f"Prepared in {output}: look at {output / 'picture.png'}")
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from ..arrays import Array, Points
+from ..arrays import Array, Mask, Points
 
 
 def array(image: sitk.Image) -> Array:
@@ -42,6 +42,22 @@ def corners(image: sitk.Image) -> npt.NDArray[np.float64]:
 def resample(image: sitk.Image, grid: sitk.Image, to_image: sitk.Transform | None = None) -> sitk.Image:
     """Values of `image` at the voxels of `grid`, by linear interpolation; 0 outside. `to_image` maps points of the grid to the image, mm."""
     return sitk.Resample(image, grid, to_image or sitk.Transform(), sitk.sitkLinear, 0.0)
+
+
+def mask_on(mask: sitk.Image, grid: sitk.Image, to_mask: sitk.Transform | None = None) -> Mask:
+    """A mask carried to the voxels of `grid`, (z, y, x): half or more of a voxel, by linear interpolation.
+
+    `to_mask` maps points of the grid to the mask, mm. Where the mask was not measured, it is False.
+    """
+    return array(resample(sitk.Cast(mask, sitk.sitkFloat32), grid, to_mask)) > 0.5
+
+
+def labels_on(labels: sitk.Image, grid: sitk.Image, to_labels: sitk.Transform | None = None) -> sitk.Image:
+    """A label image carried to the voxels of `grid` by nearest neighbour; 0 outside.
+
+    `to_labels` maps points of the grid to the labels, mm.
+    """
+    return sitk.Resample(labels, grid, to_labels or sitk.Transform(), sitk.sitkNearestNeighbor, 0.0)
 
 
 def canonical_grid(image: sitk.Image, spacing_mm: float) -> sitk.Image:

@@ -91,7 +91,7 @@ def find() -> Anima:
     return anima
 
 
-def prepare(
+def preprocess(
     baseline: sitk.Image,
     followup: sitk.Image,
     anima: Anima,

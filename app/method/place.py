@@ -99,7 +99,7 @@ class Anatomy:
 
     def _reaches(self, part: Mask, points: Points, reach_mm: float) -> bool:
         """Whether one of the points comes within `reach_mm` of a part (z, y, x) of the brain."""
-        spacing_mm = self.grid.GetSpacing()[::-1]
+        spacing_mm = grids.spacing_mm(self.grid)
         index = grids.nearest_index(points, self.grid)
         margin = [int(reach_mm / side) + 1 for side in spacing_mm]
         first = np.maximum(index.min(axis=0) - margin, 0)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from scipy import ndimage
 
+from .. import intensity
 from ..arrays import Array, Mask
 from ..config import PreprocessConfig
 from ..errors import InputError
@@ -47,7 +48,7 @@ def to_working_grid(
     )
 
 
-def prepare(baseline: sitk.Image, followup: sitk.Image, brain: Mask, config: PreprocessConfig) -> Pair:
+def correct(baseline: sitk.Image, followup: sitk.Image, brain: Mask, config: PreprocessConfig) -> Pair:
     """Two scans on one grid, in any unit, and their brain (z, y, x) to the network's input.
 
     Raises InputError if too little of the brain lies in both fields of view.
@@ -82,7 +83,7 @@ def match_histogram(scan: sitk.Image, template: sitk.Image, brain: Mask) -> sitk
 
 
 def scale(baseline: sitk.Image, followup: sitk.Image, brain: Mask) -> Pair:
-    """The last step of `prepare`: scans without a bias field to the network's input. Raises InputError if there is too little brain."""
+    """The last step of `correct`: scans without a bias field to the network's input. Raises InputError if there is too little brain."""
     brain_ml = np.count_nonzero(brain) * grids.voxel_mm3(baseline) / 1000
     if brain_ml < MINIMUM_BRAIN_ML:
         raise InputError(
@@ -138,18 +139,14 @@ def field_of_view(values: Array) -> Mask:
 def scale_intensity(values: Array, brain: Mask) -> Array:
     """Scale a head so that the brain's mode is 1 and one unit is four spreads of the brain; clip to [0, 3].
 
-    The paper divides by the mode, which leaves each scanner its own contrast; dividing by the spread as well makes two scanners alike
-    (RECIPE: z = (x - median) / (1.4826 MAD) clipped to [-4, 8], here divided by 4 and shifted by 1). The middle half of the brain sets the
-    spread, so that lesions and leftover skull do not.
+    The paper divides by the mode, which leaves each scanner its own contrast. Dividing by the spread as well makes
+    two scanners alike.
     """
     inside = values[brain]
-    spread = 1.4826 * float(np.median(np.abs(inside - np.median(inside))))
+    spread = intensity.spread(inside)
     if spread == 0:
         raise InputError("half of the brain has one single value; wanted a FLAIR scan")
-    scaled: Array = np.clip(1 + (values - histogram_mode(inside)) / (4 * spread), 0, 3).astype(
-        np.float32, copy=False
-    )
-    return scaled
+    return intensity.for_network(values, histogram_mode(inside), spread)
 
 
 def histogram_mode(inside: npt.NDArray[np.float32]) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from .. import intensity
 from ..arrays import Array, Mask
 from ..images import grids
 from .preprocessing import Pair
@@ -22,14 +23,10 @@ logger = logging.getLogger(__name__)
 class ScanQuality:
     """One scan, as it came. Interpolation before, as by some scanners, lowers the noise and hides the true resolution."""
 
-    size: tuple[int, int, int]  # voxels along the file's axes
-    spacing_mm: tuple[float, float, float]
+    grid: str  # as it came, in words: '320x320x36 voxels of 0.72x0.72x4 mm'
+    slice_mm: float  # the longest spacing
     noise_percent: float  # standard deviation, of the brain's median
     edge_width_mm: float  # full width at half maximum of the blur that the steepest edges show
-
-    def grid_in_words(self) -> str:
-        """'320 × 320 × 36 voxels of 0.72 × 0.72 × 4 mm'."""
-        return f"{' × '.join(str(side) for side in self.size)} voxels of {' × '.join(f'{side:.3g}' for side in self.spacing_mm)} mm"
 
 
 def judge_pair(
@@ -43,11 +40,11 @@ def judge_pair(
         for scan, to_scan in ways
     )
     for name, scan in (("baseline", before), ("follow-up", after)):
-        if max(scan.spacing_mm) > THICK_MM:
+        if scan.slice_mm > THICK_MM:
             logger.warning(
                 "the %s has slices of %.1f mm: lesions smaller than that can be missed; prefer scans of 3 mm or less",
                 name,
-                max(scan.spacing_mm),
+                scan.slice_mm,
             )
     for what, values in (
         ("noise", (before.noise_percent, after.noise_percent)),
@@ -66,7 +63,7 @@ def judge(scan: sitk.Image, brain: Mask) -> ScanQuality:
 
     Noise and edges are measured within the slices, which lie across the longest spacing.
     """
-    spacing_mm = scan.GetSpacing()[::-1]
+    spacing_mm = grids.spacing_mm(scan)
     through = int(np.argmax(spacing_mm))
     first, second = (axis for axis in range(3) if axis != through)
     box = ndimage.find_objects(brain.astype(np.uint8))[0]
@@ -79,8 +76,8 @@ def judge(scan: sitk.Image, brain: Mask) -> ScanQuality:
     # The slope of a step blurred by a Gaussian is greatest in its middle: contrast / (sigma sqrt(2 pi)); its width at half maximum is 2.355 sigma.
     sigma_mm = contrast / max(float(np.percentile(slopes, 99)) * np.sqrt(2 * np.pi), 1e-9)
     return ScanQuality(
-        scan.GetSize(),
-        scan.GetSpacing(),
+        grids.describe_grid(scan),
+        max(spacing_mm),
         100 * noise / max(abs(median), 1e-9),
         float(np.sqrt(8 * np.log(2)) * sigma_mm),
     )
@@ -96,4 +93,4 @@ def noise_sd(values: Array, brain: Mask, first: int, second: int) -> float:
     )
     # of independent voxels, the variance of this difference is 1 + 1/4 that of one
     difference = (values - neighbours)[brain] * np.sqrt(4 / 5)
-    return float(1.4826 * np.median(np.abs(difference - np.median(difference))))
+    return intensity.spread(difference)

@@ -237,7 +237,7 @@ def _coarsened(scan: sitk.Image) -> sitk.Image:
 
 
 def _on_grid(brain: sitk.Image, scan: sitk.Image) -> sitk.Image:
-    return sitk.Resample(brain, scan, sitk.Transform(), sitk.sitkNearestNeighbor)
+    return grids.labels_on(brain, scan)
 
 
 def _flatten(scan: sitk.Image) -> sitk.Image:

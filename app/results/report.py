@@ -77,9 +77,7 @@ def page(result: Result) -> str:
 def lesions_in_middle_space(result: Result) -> Labels:
     """The lesions' numbers on the grid of the pair: (z, y, x), 0 elsewhere."""
     numbered = grids.like(lesions.numbered(grids.array(result.mask) > 0), result.mask)
-    resampled = sitk.Resample(
-        numbered, result.pair.grid, result.aligned.to_followup, sitk.sitkNearestNeighbor
-    )
+    resampled = grids.labels_on(numbered, result.pair.grid, result.aligned.to_followup)
     labels: Labels = sitk.GetArrayFromImage(resampled)
     return labels
 
@@ -136,7 +134,7 @@ def _quality(result: Result) -> str:
     aligned, (before, after) = result.aligned, result.quality
     brain_ml = np.count_nonzero(result.pair.brain) * grids.voxel_mm3(result.pair.grid) / 1000
     scans = (
-        ("grid", before.grid_in_words(), after.grid_in_words()),
+        ("grid", before.grid, after.grid),
         ("noise, of the brain's signal", f"{before.noise_percent:.1f} %", f"{after.noise_percent:.1f} %"),
         (
             "edges within slices are blurred over",

@@ -81,7 +81,7 @@ MASK_AND_CORRECT = [
 def test_the_organisers_chain(installed: Path, scan: sitk.Image) -> None:
     """Extraction, union, mask, N4, in this order; the stand-ins copy, so the scans come back as they went in, on their own grid to the bit."""
     followup = scan * 2
-    corrected = anima.prepare(scan, followup, anima.find())
+    corrected = anima.preprocess(scan, followup, anima.find())
     assert _commands(installed) == EXTRACT_AND_JOIN + MASK_AND_CORRECT
     np.testing.assert_array_equal(grids.array(corrected.baseline), grids.array(scan))
     np.testing.assert_array_equal(grids.array(corrected.followup), grids.array(followup))
@@ -97,7 +97,7 @@ def test_the_organisers_chain(installed: Path, scan: sitk.Image) -> None:
 def test_denoising_and_matching_come_last(installed: Path, scan: sitk.Image) -> None:
     template = installed / "template.nii.gz"
     storage.write(sitk.Cast(scan, sitk.sitkInt16), template)
-    anima.prepare(scan, scan, anima.find(), denoise=True, template=template)
+    anima.preprocess(scan, scan, anima.find(), denoise=True, template=template)
     assert _commands(installed)[8:] == [
         "animaNLMeans -i baseline_masked_corrected -n 3 -o baseline_masked_corrected_denoised",
         "animaNLMeans -i followup_masked_corrected -n 3 -o followup_masked_corrected_denoised",
@@ -107,7 +107,7 @@ def test_denoising_and_matching_come_last(installed: Path, scan: sitk.Image) -> 
 
 
 def test_no_more_threads_than_allowed(installed: Path, scan: sitk.Image) -> None:
-    anima.prepare(scan, scan, anima.find())
+    anima.preprocess(scan, scan, anima.find())
     allowed = str(sitk.ProcessObject.GetGlobalDefaultNumberOfThreads())
     assert set((installed / "log.threads").read_text().splitlines()) == {allowed}
 
@@ -118,7 +118,7 @@ def test_nothing_is_left_behind(installed: Path, scan: sitk.Image, monkeypatch: 
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     _program(installed, "animaThrImage", "#!/bin/sh\nexit 3\n")
     with pytest.raises(InputError):
-        anima.prepare(scan, scan, anima.find())
+        anima.preprocess(scan, scan, anima.find())
     assert list(temporary.iterdir()) == []
 
 
@@ -140,14 +140,14 @@ def test_nothing_is_left_behind(installed: Path, scan: sitk.Image, monkeypatch: 
 def test_a_program_that_fails(installed: Path, scan: sitk.Image, script: str, message: str) -> None:
     _program(installed, "animaN4BiasCorrection", f"#!/bin/sh\n{script}\n")
     with pytest.raises(InputError) as failure:
-        anima.prepare(scan, scan, anima.find())
+        anima.preprocess(scan, scan, anima.find())
     assert str(failure.value) == message
 
 
 def test_a_program_of_another_machine(installed: Path, scan: sitk.Image) -> None:
     _program(installed, "animaImageArithmetic", "\x7fELF")
     with pytest.raises(InputError, match=r"animaImageArithmetic: cannot be started \(Exec format error\)"):
-        anima.prepare(scan, scan, anima.find())
+        anima.preprocess(scan, scan, anima.find())
 
 
 def test_a_complaint_with_a_result_is_a_warning(
@@ -155,7 +155,7 @@ def test_a_complaint_with_a_result_is_a_warning(
 ) -> None:
     _program(installed, "animaThrImage", '#!/bin/sh\necho odd >&2\nfor last; do :; done\ncp "$2" "$last"\n')
     with caplog.at_level(logging.WARNING):
-        anima.prepare(scan, scan, anima.find())
+        anima.preprocess(scan, scan, anima.find())
     assert caplog.messages == ["animaThrImage: odd"]
 
 
@@ -165,19 +165,19 @@ def test_an_extraction_that_ends_well_without_a_mask(installed: Path, scan: sitk
     with pytest.raises(
         InputError, match=r"animaAtlasBasedBrainExtraction.py: exit code 0 but no result, no atlas"
     ):
-        anima.prepare(scan, scan, anima.find())
+        anima.preprocess(scan, scan, anima.find())
 
 
 def test_an_empty_brain(installed: Path, scan: sitk.Image) -> None:
     storage.write(scan > 1e6, installed / "data" / anima.ATLAS[1])
     with pytest.raises(InputError, match="no brain in either scan"):
-        anima.prepare(scan, scan, anima.find())
+        anima.preprocess(scan, scan, anima.find())
 
 
 def test_a_mask_on_another_grid(installed: Path, scan: sitk.Image) -> None:
     storage.write(sitk.Image([4, 4, 4], sitk.sitkUInt8) + 1, installed / "data" / anima.ATLAS[1])
     with pytest.raises(InputError, match="wanted the scan's grid"):
-        anima.prepare(scan, scan, anima.find())
+        anima.preprocess(scan, scan, anima.find())
 
 
 def test_the_settings_of_the_home_folder(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

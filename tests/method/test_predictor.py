@@ -252,11 +252,11 @@ def test_a_folder_of_folds_is_an_ensemble(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no fold\*\.pt"):
+    with pytest.raises(InputError, match=r"no lesions\*\.pt"):
         Predictor.from_folder(tmp_path, CPU)
 
 
-def test_folds_of_different_settings_are_refused(tmp_path: Path) -> None:
+def test_networks_of_different_settings_are_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "lesions1.pt", _network(1), SMALL, {})
     other = Config(network=SMALL.network, windows=SMALL.windows, point=OperatingPoint(threshold=0.9))
     checkpoint.save(tmp_path / "lesions2.pt", _network(2), other, {})

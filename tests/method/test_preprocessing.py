@@ -152,8 +152,8 @@ def test_the_follow_up_is_matched_to_the_baseline(patient: Patient) -> None:
     """Another contrast at follow-up (square roots): matched, its median, 75th and 90th percentile are the baseline's to 0.1."""
     scan, brain = patient.followup, grids.array(patient.brain) > 0
     other = grids.like(np.sqrt(grids.array(scan)), scan)
-    apart = preprocessing.prepare(scan, other, brain, PreprocessConfig())
-    matched = preprocessing.prepare(scan, other, brain, PreprocessConfig(match_histogram=True))
+    apart = preprocessing.correct(scan, other, brain, PreprocessConfig())
+    matched = preprocessing.correct(scan, other, brain, PreprocessConfig(match_histogram=True))
     np.testing.assert_array_equal(matched.baseline[brain], apart.baseline[brain])
     percentiles = [
         np.percentile(values[matched.brain], [50, 75, 90]) for values in (matched.baseline, matched.followup)
@@ -180,7 +180,7 @@ def test_negative_values_are_shifted_not_cut() -> None:
 def test_a_pair_without_common_brain_is_refused() -> None:
     scan = sitk.GetImageFromArray(_values())
     with pytest.raises(InputError, match="ml of brain in both"):
-        preprocessing.prepare(scan, scan, ~ALL_BRAIN, PreprocessConfig())
+        preprocessing.correct(scan, scan, ~ALL_BRAIN, PreprocessConfig())
 
 
 def test_a_prepared_pair(patient: Patient) -> None:
@@ -188,7 +188,7 @@ def test_a_prepared_pair(patient: Patient) -> None:
     scans = preprocessing.to_working_grid(
         patient.followup, patient.followup, aligned, PreprocessConfig(spacing_mm=3.0)
     )
-    pair = preprocessing.prepare(*scans, grids.array(patient.brain) > 0, PreprocessConfig())
+    pair = preprocessing.correct(*scans, grids.array(patient.brain) > 0, PreprocessConfig())
     channels = pair.channels()
     assert channels.shape == (2, *pair.brain.shape)
     assert channels.dtype == np.float32

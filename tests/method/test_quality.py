@@ -56,7 +56,7 @@ def test_the_width_of_a_blurred_edge(sigma_mm: float) -> None:
 
 def test_the_grid_in_words() -> None:
     judged = quality.judge(_scan(), np.ones((6, 64, 64), dtype=bool))
-    assert judged.grid_in_words() == "64 × 64 × 6 voxels of 0.5 × 0.5 × 3 mm"
+    assert (judged.grid, judged.slice_mm) == ("64x64x6 voxels of 0.5x0.5x3 mm", 3.0)
 
 
 def test_what_makes_small_lesions_uncertain_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:

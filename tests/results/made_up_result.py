@@ -50,8 +50,8 @@ def make_result() -> Result:
         ),
         pair=Pair(scan, scan + mask, distance < 26, grid),
         quality=(
-            ScanQuality((64, 60, 28), (1.0, 1.0, 2.0), 3.0, 1.2),
-            ScanQuality((64, 60, 56), (1.0, 1.0, 1.0), 2.0, 1.1),
+            ScanQuality("64x60x28 voxels of 1x1x2 mm", 2.0, 3.0, 1.2),
+            ScanQuality("64x60x56 voxels of 1x1x1 mm", 1.0, 2.0, 1.1),
         ),
         seconds={"predict": 1.0},
         warnings=("the two scans differ; look at both",),
