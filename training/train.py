@@ -144,7 +144,7 @@ def train(
     torch.backends.mkldnn.enabled = config.precision == "bfloat16"  # type: ignore[assignment]
     torch.manual_seed(config.seed)  # initial weights
     classes = len(MAPS) if outputs_of(config) == "maps" else 2
-    network = UNet3D(NetworkConfig(classes=classes, features=config.features, dropout=config.dropout))
+    network = UNet3D(NetworkConfig(channels_out=classes, features=config.features, dropout=config.dropout))
     if start is not None:
         load_weights(network, start)
     network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

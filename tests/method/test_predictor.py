@@ -165,7 +165,7 @@ def test_an_ensemble_is_the_mean_of_its_networks() -> None:
 @pytest.mark.usefixtures("float32")
 def test_four_maps_are_four_sigmoids() -> None:
     config = Config(
-        network=NetworkConfig(classes=4, features=8, levels=1, dropout=0.0),
+        network=NetworkConfig(channels_out=4, features=8, levels=1, dropout=0.0),
         windows=WindowConfig(side=16),
         outputs="maps",
     )
