@@ -64,7 +64,7 @@ def prepare_visits(
         ]
         for part in (1, 2)
     )
-    pair = preprocessing.prepare(scans[0], scans[1], brains[0] & brains[1], PreprocessConfig())
+    pair = preprocessing.correct(scans[0], scans[1], brains[0] & brains[1], PreprocessConfig())
     (box,) = ndimage.find_objects(pair.brain.astype(np.uint8))
     box = tuple(slice(max(side.start - 8, 0), side.stop + 8) for side in box)
     channels, brain = pair.channels()[:, *box], pair.brain[box]
