@@ -1,14 +1,15 @@
 """The commands `score` and `evaluate`: words and exit codes only."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import InputError
+
 if TYPE_CHECKING:  # SimpleITK and scipy take seconds to import: --help must not wait for them
-    from ..scoring.evaluation import Job, Score
+    from ..scoring.masks import Job
 
 
 def _print_about(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> None:
@@ -123,15 +124,16 @@ def score(
 ) -> None:
     """Score one mask like animaSegPerfAnalyzer: its flags, its files.
 
-    SurfaceDistance is the average symmetric surface distance; the tool's number, which depends on the order of the voxels, needs --strict-anima.
+    SurfaceDistance is the average symmetric surface distance; the tool's number, which depends on the order
+    of the voxels, needs --strict-anima.
     """
     from ..scoring import segperf
     from ..scoring.metrics import DetectionRules
 
     groups = segperf.Groups.asked(voxels, distances, lesions, clusters)
-    pair = segperf.read_pair(prediction, reference, strict_anima)
-    results = segperf.measure(pair, groups, DetectionRules(minimum_mm3, alpha, beta, gamma), strict_anima)
-    segperf.write(results, base, text=text or not (xml or screen), xml=xml)
+    images = segperf.read_images(prediction, reference, strict_anima)
+    results = segperf.measure(images, groups, DetectionRules(minimum_mm3, alpha, beta, gamma), strict_anima)
+    segperf.write_files(results, base, text=text or not (xml or screen), xml=xml)
     if screen:
         click.echo("".join(segperf.as_screen(measures) for measures in results.values()), nl=False)
 
@@ -139,8 +141,12 @@ def score(
 @click.command()
 @click.option(
     "--predictions",
-    type=click.Path(path_type=Path),
-    help="Masks to score: <case>/new_lesions.nii.gz, <case>.nii.gz and the like.",
+    "methods",
+    multiple=True,
+    required=True,
+    metavar="[NAME=]FOLDER",
+    help="A method's masks: <case>/new_lesions.nii.gz, <case>.nii.gz and the like; or the output of an "
+    "earlier evaluation. Give it once a method.",
 )
 @click.option(
     "--references",
@@ -151,7 +157,7 @@ def score(
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="Folder for cases.csv, lesions.csv, summary.json, summary.md, summary.png.",
+    help="Folder for the tables, the summary (.md, .csv, .json) and the figures.",
 )
 @click.option(
     "--missing",
@@ -166,53 +172,46 @@ def score(
     help="Score each expert's mask too: <case>/ground_truth_expert1.nii.gz and so on.",
 )
 @click.option(
-    "--compare",
-    nargs=2,
-    type=click.Path(path_type=Path),
-    help="Two methods instead: earlier output folders, or predictions to score.",
+    "--keep-going",
+    is_flag=True,
+    help="Leave out what cannot be scored, name it, write the rest, and exit with 1.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="Cases scored at once; default: as many as the CPUs this process may use.",
+    help="Masks scored at once; default: as many as the CPUs this process may use.",
 )
 def evaluate(
-    predictions: Path | None,
+    methods: tuple[str, ...],
     references: Path | None,
     output: Path,
     missing: str,
     experts: bool,
-    compare: tuple[Path, Path] | None,
+    keep_going: bool,
     threads: int | None,
 ) -> None:
-    """Score a whole challenge, or compare two methods on it."""
-    if compare and (predictions or experts or missing == "empty"):
-        raise click.UsageError(
-            "--compare takes two folders; --predictions, --missing and --experts do not go with it"
-        )
-    if not compare and not (predictions and references):
-        raise click.UsageError("wanted --predictions and --references, or --compare")
+    """Score a whole challenge: one method or many, ranked and compared, experts beside them."""
     from .. import machine
-    from ..scoring import evaluation
+    from ..scoring import challenge, masks, pages, summary, tables
 
-    def score_jobs(jobs: Sequence["Job"]) -> list["Score"]:
-        with click.progressbar(
-            evaluation.score_all(jobs, threads or machine.available_cpus()),
-            len(jobs),
-            label="masks",
-            file=sys.stderr,
-        ) as bar:
-            return list(bar)
-
-    if compare:
-        first, second = (evaluation.read_or_score(folder, references, score_jobs) for folder in compare)
-        evaluation.compare((str(compare[0]), str(compare[1])), first, second, output)
-        click.echo(f"{output / 'comparison.md'}")
-    elif predictions and references:
-        jobs = evaluation.pair(predictions, references, missing_is_empty=missing == "empty")
-        if experts:
-            jobs += evaluation.find_experts(
-                references, evaluation.find_masks(references, evaluation.REFERENCE_NAMES)
-            )
-        evaluation.write(score_jobs(jobs), output)
-        click.echo(f"{len(jobs)} masks scored: {output / 'summary.md'}")
+    named = masks.name_methods(methods)
+    earlier = [method for method in named if tables.is_evaluation(method.folder)]
+    fresh = [method for method in named if method not in earlier]
+    if references is None and (fresh or experts):
+        raise click.UsageError("wanted --references, since there are masks to score")
+    problems: list[str] = []
+    jobs: list[Job] = []
+    if references:
+        jobs = masks.find_jobs(fresh, references, experts, missing == "empty", problems)
+    scores = tables.read_all(earlier, taken=[method.name for method in fresh])
+    order = [*(score.rater for score in scores), *(method.name for method in fresh)]
+    scored = challenge.score_all(jobs, threads or machine.available_cpus(), problems)
+    with click.progressbar(scored, len(jobs), label="masks", file=sys.stderr) as bar:
+        scores += bar
+    if problems and not (keep_going and scores):
+        raise InputError(masks.in_words(problems))
+    raters = summary.group_scores(scores, order)
+    pages.write_evaluation(raters, {score.case for score in scores} | {job.case for job in jobs}, output)
+    click.echo(f"{len(scores)} masks scored: {output / 'summary.md'}")
+    if problems:
+        raise InputError(f"left out, {masks.in_words(problems)}")

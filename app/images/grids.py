@@ -134,6 +134,19 @@ def describe_grid(image: sitk.Image) -> str:
     return f"{size} voxels of {spacing} mm"
 
 
+def describe_difference(image: sitk.Image, wanted: sitk.Image) -> str:
+    """How the place of an image differs from that of another of the same size, in words, axes (x, y, z)."""
+    parts = (
+        ("spacing", image.GetSpacing(), wanted.GetSpacing()),
+        ("origin", image.GetOrigin(), wanted.GetOrigin()),
+        ("direction", image.GetDirection(), wanted.GetDirection()),
+    )
+    rounded = [
+        (name, *(tuple(round(value, 7) for value in side) for side in sides)) for name, *sides in parts
+    ]
+    return ", ".join(f"{name} {ours} instead of {theirs}" for name, ours, theirs in rounded if ours != theirs)
+
+
 def _to_mm(grid: sitk.Image) -> npt.NDArray[np.float64]:
     """(3, 3): a step of one voxel along x, y, z to one in patient space."""
     step: npt.NDArray[np.float64] = np.reshape(grid.GetDirection(), (3, 3)) * grid.GetSpacing()

@@ -69,6 +69,21 @@ def read_labels(path: Path, cut_fractions: bool = False) -> sitk.Image:
     return labels
 
 
+def read_probability(path: Path) -> sitk.Image:
+    """Read a probability map as float32, 0 to 1; it may be 0 throughout.
+
+    Raises InputError as `read` does for an unusable file, and for NaN and values outside 0 to 1.
+    """
+    image, strays = _load(path)
+    values = sitk.GetArrayViewFromImage(image)
+    if strays:
+        raise InputError(f"{path}: {strays} voxels are NaN or infinite; wanted probabilities from 0 to 1")
+    low, high = values.min(), values.max()
+    if low < 0 or high > 1:
+        raise InputError(f"{path}: values from {low:g} to {high:g}; wanted probabilities from 0 to 1")
+    return sitk.Cast(image, sitk.sitkFloat32)
+
+
 def write(image: sitk.Image, path: Path, geometry_of: Path | None = None) -> None:
     """Write an image: aside first, then renamed, so that `path` is whole or absent.
 

@@ -1,22 +1,32 @@
-"""What does an evaluation look like? Its figures, drawn with matplotlib, which is optional."""
+"""What does an evaluation look like? Its figures, drawn with matplotlib, which is optional.
+
+Names of raters may be long, and there may be many: they are wrapped, and figures grow with their number, so
+that nothing is cut.
+"""
 
 import importlib.util
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..files import writing
+from .masks import ALL_EXPERTS
+from .summary import Raters, Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-VOLUME_EDGES_MM3 = (3, 10, 30, 100, 300, 1000, 3000, 1e6)
-VOLUME_NAMES = ("3-10", "10-30", "30-100", "100-300", "300-1000", "1000-3000", "> 3000")
-FOUND, MISSED = "tab:blue", "tab:red"
+NAME_WIDTH = 24  # characters, before a name goes on in the next line
+LARGEST_SIDE = 2**15  # pixels; matplotlib draws no more than twice that
+LINE_INCHES = 0.19  # height of a line of a label
+LINE_STYLES = ("-", "--", "-.", ":")
+COLORS = 10  # of matplotlib's cycle; the next ten raters get the next line style
 
 logger = logging.getLogger(__name__)
 
@@ -24,74 +34,244 @@ logger = logging.getLogger(__name__)
 def available() -> bool:
     """Whether figures can be drawn; a warning says what to install if not."""
     if importlib.util.find_spec("matplotlib") is None:
-        logger.warning("no figure: matplotlib is missing; install it with `pip install matplotlib`")
+        logger.warning("no figures: matplotlib is missing; install it with `pip install matplotlib`")
         return False
     return True
 
 
-def draw_summary(
-    path: Path,
-    f1: Sequence[float],
-    dice: Sequence[float],
-    found_mm3: Sequence[float],
-    missed_mm3: Sequence[float],
-    false_mm3: Sequence[float],
-) -> None:
-    """Three panels as PNG: F1 against Dice of each case, false lesions by size, detection by lesion size. Volumes are those of single lesions."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    cases, false, detection = figure.subplots(1, 3)
-    cases.scatter(dice, f1, color=FOUND, alpha=0.6)
-    _unit_square(cases, "Dice", "lesion F1", f"{len(f1)} cases with new lesions")
-
-    counts = _by_volume(false_mm3)
-    false.bar(VOLUME_NAMES, counts, color=MISSED)
-    false.set(xlabel="volume (mm$^3$)", ylabel="false lesions", title=f"{len(false_mm3)} false lesions")
-
-    found, missed = _by_volume(found_mm3), _by_volume(missed_mm3)
-    totals = found + missed
-    detection.bar(VOLUME_NAMES, found / np.maximum(totals, 1), color=FOUND)
-    for place, (part, total) in enumerate(zip(found, totals, strict=True)):
-        detection.text(place, part / max(total, 1) + 0.02, f"{part}/{total}", ha="center", fontsize="small")
-    detection.set(
-        xlabel="volume (mm$^3$)",
-        ylabel="part detected",
-        ylim=(0, 1.1),
-        title=f"{len(found_mm3) + len(missed_mm3)} new lesions",
-    )
-    for axes in (false, detection):
-        axes.tick_params(axis="x", rotation=45)
-    _save(figure, path)
+def write_all(raters: Raters, summary: Summary, output: Path) -> None:
+    """Write the figures of `draw_all` as PNG."""
+    for name, figure in draw_all(raters, summary).items():
+        dots_per_inch = min(120, LARGEST_SIDE / figure.get_size_inches().max())
+        with writing(output / f"{name}.png") as unfinished:
+            figure.savefig(unfinished, format="png", dpi=dots_per_inch)
 
 
-def draw_comparison(
-    path: Path,
-    names: tuple[str, str],
-    f1: tuple[Sequence[float], Sequence[float]],
-    dice: tuple[Sequence[float], Sequence[float]],
-) -> None:
-    """Two panels as PNG: F1 and Dice of each case, the first method across, the second up."""
-    from matplotlib.figure import Figure
+def draw_all(raters: Raters, summary: Summary) -> dict[str, "Figure"]:
+    """{name: figure}; those of a ranking, of pairs and of calibration only where there are any."""
+    shown = {rater: part for rater, part in summary["raters"].items() if rater != ALL_EXPERTS}
+    drawn = {
+        "measures": draw_measures(raters),
+        "sizes": draw_sizes(shown),
+        "patients": draw_patients(shown),
+    }
+    if summary["ranking"] and summary["ranking"]["measures"]:
+        drawn["ranking"] = draw_ranking(summary["ranking"])
+    if summary["pairs"]:
+        drawn["pairs"] = draw_pairs(summary["pairs"])
+    calibrated = {rater: part["calibration"] for rater, part in shown.items() if part["calibration"]}
+    if calibrated:
+        drawn["calibration"] = draw_calibration(calibrated)
+    return drawn
 
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
-    for axes, measure, (first, second) in zip(
-        figure.subplots(1, 2), ("lesion F1", "Dice"), (f1, dice), strict=True
+
+def draw_measures(raters: Raters) -> "Figure":
+    """F1 and Dice of every case with new lesions, false lesions of every case without; a row a rater."""
+    names = [_wrapped(name) for name in raters]
+    figure = _figure(11, 1.5 + _height(names))
+    panels = figure.subplots(1, 3, sharey=True)
+    for axes, (measure, title, new_lesions) in zip(
+        panels,
+        (("f1", "lesion F1", True), ("dice", "Dice", True), ("false_lesions", "false lesions", False)),
+        strict=True,
     ):
-        axes.scatter(first, second, color=FOUND, alpha=0.6)
-        _unit_square(axes, names[0], names[1], measure)
-    _save(figure, path)
+        rng = np.random.default_rng(0)  # points are moved up and down a little, so that equal ones are seen
+        for row, own in enumerate(raters.values()):
+            values = [getattr(s.metrics, measure) for s in own if s.new_lesions == new_lesions]
+            axes.scatter(
+                values, row + rng.uniform(-0.25, 0.25, len(values)), s=14, alpha=0.5, color=f"C{row % COLORS}"
+            )
+            if values:
+                axes.plot([np.mean(values)] * 2, [row - 0.38, row + 0.38], color="black", linewidth=2)
+        group = "with" if new_lesions else "without"
+        axes.set_title(f"{title[0].upper()}{title[1:]} of cases {group}\nnew lesions; line: mean")
+        axes.set_xlabel(title)
+        axes.grid(axis="x", alpha=0.3)
+        if new_lesions:
+            axes.set_xlim(-0.03, 1.03)
+        else:
+            _count_in_whole_numbers(axes.xaxis)
+    panels[0].set_yticks(range(len(raters)), names)
+    panels[0].invert_yaxis()
+    return figure
+
+
+def draw_sizes(raters: Summary) -> "Figure":
+    """Part of the true lesions that was found, and number of false ones, by volume; a line a rater."""
+    figure, (found, false) = _figure_with_legend(2, raters)
+    sizes = next(iter(raters.values()))["sizes"]
+    ticks = range(len(sizes))
+    names = [
+        f"{size['from_mm3']}–{size['to_mm3']}" if size["to_mm3"] else f"> {size['from_mm3']}"
+        for size in sizes
+    ]
+    for number, part in enumerate(raters.values()):
+        style = _style(number)
+        rates = [size["detected"] for size in part["sizes"]]
+        shift = (number - (len(raters) - 1) / 2) * 0.6 / max(len(raters), 1)  # intervals beside each other
+        places = [place + shift for place in ticks]
+        low, high = ([abs(rate["value"] - rate["value_95"][side]) for rate in rates] for side in (0, 1))
+        found.errorbar(
+            places,
+            [rate["value"] for rate in rates],
+            (low, high),
+            marker="o",
+            elinewidth=0.8,
+            **style,
+        )
+        false.plot(ticks, [size["false_lesions"] for size in part["sizes"]], marker="o", **style)
+    found.set(ylim=(-0.05, 1.05), ylabel="part of the true lesions detected")
+    found.set_title("Detection by size, with 95 % intervals")
+    false.set(ylabel="false lesions in all cases")
+    false.set_title("False lesions by size")
+    _count_in_whole_numbers(false.yaxis)
+    for axes in (found, false):
+        axes.set_xticks(ticks, names, rotation=45)
+        axes.set_xlabel("volume of the lesion, mm³")
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def draw_ranking(ranking: Summary) -> "Figure":
+    """How often each method has each rank when cases are drawn anew: the larger the blob, the more often."""
+    methods, measures = ranking["methods"], ranking["measures"]
+    order = np.argsort(measures["overall"]["rank"], kind="stable")
+    names = [_wrapped(methods[place]) for place in order]
+    figure = _figure(3 + len(measures) * max(1.8, 0.45 * len(methods)), 2 + max(1.2, _height(names)))
+    panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+    for axes, (name, part) in zip(panels, measures.items(), strict=True):
+        for row, method in enumerate(order):
+            frequency = np.array(part["frequency"][method])
+            places = np.flatnonzero(frequency)
+            axes.scatter(places + 1, [row] * len(places), s=frequency[places] * 300, color="C0", alpha=0.6)
+            axes.plot(part["rank"][method], row, "x", color="black")
+        axes.set_title(f"{_title(name)}\ntau {part['kendall_tau']:.2f}", fontsize="medium")
+        axes.set(xlim=(0.3, len(methods) + 0.7), ylim=(len(methods) - 0.4, -0.6), xlabel="rank")
+        axes.set_xticks(range(1, len(methods) + 1))
+        axes.grid(alpha=0.3)
+    panels[0].set_yticks(range(len(methods)), names)
+    figure.suptitle("Ranks when cases are drawn anew; cross: rank in all cases; tau: agreement of the two")
+    return figure
+
+
+def draw_pairs(pairs: Sequence[Summary]) -> "Figure":
+    """Mean paired difference of F1 and Dice with its 95 % interval; a row for every pair."""
+    rows = [f"{_wrapped(pair['second'])}\nless {_wrapped(pair['first'])}" for pair in pairs]
+    figure = _figure(11, 1.5 + _height(rows))
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, measure in zip(panels, ("f1", "dice"), strict=True):
+        for row, pair in enumerate(pairs):
+            part = pair["with_new_lesions"][measure]
+            low, high = part["difference_mean_95"]
+            significant = part["wilcoxon_p_holm"] < 0.05
+            axes.plot([low, high], [row, row], color="C3" if significant else "C0")
+            axes.plot(part["difference_mean"], row, "o", color="C3" if significant else "C0")
+        axes.axvline(0, color="grey", linewidth=0.8)
+        axes.set_title(f"Difference of {_title(measure)}\nred: p < 0.05, corrected")
+        axes.set_xlabel("mean difference, 95 % interval")
+        axes.grid(axis="x", alpha=0.3)
+    panels[0].set_yticks(range(len(pairs)), rows, fontsize="small")
+    panels[0].invert_yaxis()
+    return figure
+
+
+def draw_patients(raters: Summary) -> "Figure":
+    """ROC curves: has a patient any new lesion? By predicted volume, and by peak probability."""
+    names = ["by_volume"]
+    if any(part["patients"]["by_probability"] for part in raters.values()):
+        names.append("by_probability")
+    titles = {"by_volume": "predicted volume", "by_probability": "peak probability"}
+    figure, panels = _figure_with_legend(len(names), raters)
+    for axes, name in zip(panels, names, strict=True):
+        for number, part in enumerate(raters.values()):
+            curve = part["patients"][name]
+            if curve and curve["roc"]:
+                _, sensitivity, specificity = np.array(curve["roc"]).T
+                axes.plot(1 - specificity, sensitivity, **_style(number))
+                spared, found = (part["patients"][rate]["value"] for rate in ("specificity", "sensitivity"))
+                axes.plot(1 - spared, found, "o", color=_style(number)["color"])
+        _unit_square(
+            axes,
+            "1 - specificity",
+            "sensitivity",
+            f"Any new lesion, by {titles[name]}\ndot: any lesion predicted",
+        )
+    return figure
+
+
+def draw_calibration(raters: Summary) -> "Figure":
+    """Part of the voxels and of the predicted lesions that is true, against their mean probability."""
+    figure, panels = _figure_with_legend(2, raters)
+    kinds = (("voxels", "Voxels in a true lesion"), ("lesions", "Predicted lesions that are true"))
+    for axes, (kind, title) in zip(panels, kinds, strict=True):
+        for number, part in enumerate(raters.values()):
+            bins = [own for own in part[kind] if own["true"]["whole"]]
+            probability = [own["mean_probability"] for own in bins]
+            true = [own["true"]["value"] for own in bins]
+            axes.plot(probability, true, marker="o", **_style(number))
+            if kind == "lesions":  # voxels depend on their neighbours: an interval would be far too small
+                for at, own in zip(probability, bins, strict=True):
+                    axes.plot([at, at], own["true"]["value_95"], linewidth=0.8, color=_style(number)["color"])
+        _unit_square(axes, "mean probability", "part that is true", title)
+    return figure
+
+
+def _title(measure: str) -> str:
+    return {"f1": "lesion F1", "dice": "Dice", "false_volume_mm3": "false volume"}.get(
+        measure, measure.replace("_", " ")
+    )
+
+
+def _style(number: int) -> dict[str, Any]:
+    """Colour and line of a rater; forty differ."""
+    return {"color": f"C{number % COLORS}", "linestyle": LINE_STYLES[number // COLORS % len(LINE_STYLES)]}
+
+
+def _wrapped(name: str) -> str:
+    """A long name in several lines, broken behind a space, a dash, a dot or an underline."""
+    lines = [""]
+    for piece in re.findall(r"[^\s_.-]*[\s_.-]*", name):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > NAME_WIDTH:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.strip() for line in lines)
+
+
+def _height(names: Iterable[str]) -> float:
+    """Room for a column of names, inches: as many lines for each as the longest has."""
+    listed = list(names)
+    return len(listed) * max(0.45, LINE_INCHES * (1.5 + max(name.count("\n") for name in listed)))
+
+
+def _figure(width: float, height: float) -> "Figure":
+    """An empty figure; inches. Its layout makes room for all labels."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _figure_with_legend(panels: int, raters: Iterable[str]) -> tuple["Figure", list["Axes"]]:
+    """Square panels beside each other, and below them one legend of all raters: three a row."""
+    from matplotlib.lines import Line2D
+
+    names = [_wrapped(rater) for rater in raters]
+    below = 0.3 + _height(names[::3])
+    figure = _figure(5.5 * panels, 5 + below)
+    grid = figure.add_gridspec(2, panels, height_ratios=(5, below))
+    legend = figure.add_subplot(grid[1, :])
+    legend.axis("off")
+    handles = [Line2D([], [], label=name, **_style(number)) for number, name in enumerate(names)]
+    legend.legend(handles=handles, loc="center", ncols=3, fontsize="small")
+    return figure, [figure.add_subplot(grid[0, panel]) for panel in range(panels)]
+
+
+def _count_in_whole_numbers(axis: "Axis") -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _unit_square(axes: "Axes", across: str, up: str, title: str) -> None:
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel=across, ylabel=up, title=title, aspect="equal")
-
-
-def _by_volume(volumes_mm3: Sequence[float]) -> np.typing.NDArray[np.int64]:
-    return np.histogram(np.clip(volumes_mm3, VOLUME_EDGES_MM3[0], VOLUME_EDGES_MM3[-1]), VOLUME_EDGES_MM3)[0]
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    with writing(path) as unfinished:
-        figure.savefig(unfinished, format="png", dpi=120)
+    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel=across, ylabel=up, aspect="equal")
+    axes.set_title(title, fontsize="medium")

@@ -1,7 +1,10 @@
-"""How good is a mask? The measures of the MSSEG-2 challenge, as animaSegPerfAnalyzer (Anima, Inria) computes them, from arrays.
+"""How good is a mask? The measures of the MSSEG-2 challenge, from arrays.
 
-Masks and label images are arrays `(z, y, x)`, spacings `(z, y, x)` in mm. "Prediction" is the tool's test image. Sources: the tool's behaviour, and
-Commowick et al., "Objective evaluation of multiple sclerosis lesion segmentation...", Scientific Reports 8:13650 (2018).
+They are computed as animaSegPerfAnalyzer (Anima, Inria) does.
+
+Masks and label images are arrays `(z, y, x)`, spacings `(z, y, x)` in mm. "Prediction" is what the tool calls
+the test image. Sources: the tool's behaviour, and Commowick et al., "Objective evaluation of multiple
+sclerosis lesion segmentation...", Scientific Reports 8:13650 (2018).
 """
 
 import math
@@ -37,7 +40,8 @@ OFFICIAL = DetectionRules()
 class VoxelOverlap:
     """How the voxels of two masks or label images agree; the size of a lesion plays no part.
 
-    With several labels the counts are sums over the labels: a voxel counts as shared where both images carry the same label.
+    With several labels the counts are sums over the labels. A voxel counts as shared where both images carry
+    the same label.
     """
 
     shared: int  # voxels with the same label, background not counted
@@ -48,38 +52,58 @@ class VoxelOverlap:
 
     @property
     def jaccard(self) -> float:
-        """shared / union, union = predicted + reference - shared. 0 to 1, higher is better. One mask empty: 0; both: nan. Anima "Jaccard"."""
+        """Shared / union, where union = predicted + reference - shared. Anima's "Jaccard".
+
+        0 to 1, higher is better. 0 if one mask is empty, nan if both are.
+        """
         return _ratio(self.shared, self.predicted + self.reference - self.shared)
 
     @property
     def dice(self) -> float:
-        """2J / (1 + J) = 2 shared / (predicted + reference). 0 to 1, higher is better. One mask empty: 0; both: nan. Anima "Dice"."""
+        """2 shared / (predicted + reference). Anima's "Dice".
+
+        0 to 1, higher is better. 0 if one mask is empty, nan if both are.
+        """
         return _ratio(2 * self.shared, self.predicted + self.reference)
 
     @property
     def sensitivity(self) -> float:
-        """shared / reference. 0 to 1, higher is better. Prediction empty: 0; reference empty: nan. Anima "Sensitivity"."""
+        """Shared / reference. Anima's "Sensitivity".
+
+        0 to 1, higher is better. 0 if the prediction is empty, nan if the reference is.
+        """
         return _ratio(self.shared, self.reference)
 
     @property
     def specificity(self) -> float:
-        """TN / (TN + FP / L), L labels. 0 to 1, higher is better. Prediction empty: 1; no voxel left: nan. Anima "Specificity"."""
+        """TN / (TN + FP / L), where L is the number of labels. Anima's "Specificity".
+
+        0 to 1, higher is better. 1 if the prediction is empty, nan if no voxel is background.
+        """
         return _ratio(self.background, self.background + (self.predicted - self.shared) / self.labels)
 
     @property
     def ppv(self) -> float:
-        """shared / predicted. 0 to 1, higher is better. Reference empty: 0; prediction empty: nan. Anima "PPV"."""
+        """Shared / predicted. Anima's "PPV".
+
+        0 to 1, higher is better. 0 if the reference is empty, nan if the prediction is.
+        """
         return _ratio(self.shared, self.predicted)
 
     @property
     def npv(self) -> float:
-        """TN / (TN + FN / L), L labels. 0 to 1, higher is better. Reference empty: 1; no voxel left: nan. Anima "NPV"."""
+        """TN / (TN + FN / L), where L is the number of labels. Anima's "NPV".
+
+        0 to 1, higher is better. 1 if the reference is empty, nan if no voxel is background.
+        """
         return _ratio(self.background, self.background + (self.reference - self.shared) / self.labels)
 
     @property
     def relative_volume_error_percent(self) -> float:
-        """100 (predicted - reference) / reference. %, -100 upwards, 0 is best. Prediction empty: -100; reference empty: nan.
-        Anima "RelativeVolumeError"."""
+        """100 (predicted - reference) / reference, in percent. Anima's "RelativeVolumeError".
+
+        -100 upwards, 0 is best. -100 if the prediction is empty, nan if the reference is.
+        """
         return _ratio(100 * (self.predicted - self.reference), self.reference)
 
 
@@ -96,7 +120,10 @@ class MatchedLesion:
 
 @dataclass(frozen=True)
 class LesionMatches:
-    """Which lesions of the reference were found, and which of the prediction are true. Each tuple goes from the largest lesion to the smallest."""
+    """Which lesions of the reference were found, and which of the prediction are true.
+
+    Each tuple goes from the largest lesion to the smallest.
+    """
 
     reference: tuple[MatchedLesion, ...]
     predicted: tuple[MatchedLesion, ...]
@@ -104,26 +131,35 @@ class LesionMatches:
 
     @property
     def detected_lesions(self) -> int:
-        """Lesions of the reference that were found. 0 to their number, higher is better. A mask empty: 0."""
+        """Lesions of the reference that were found. Higher is better; 0 if a mask is empty."""
         return sum(lesion.detected for lesion in self.reference)
 
     @property
     def sensl(self) -> float:
-        """Detected reference lesions / reference lesions. 0 to 1, higher is better. Reference empty or all its lesions too small: nan;
-        prediction empty: 0. Anima "SensL"."""
+        """Detected reference lesions / reference lesions. Anima's "SensL".
+
+        0 to 1, higher is better. nan if the reference is empty or all its lesions are too small; 0 if the
+        prediction is empty.
+        """
         return _ratio(self.detected_lesions, len(self.reference))
 
     @property
     def ppvl(self) -> float:
-        """True predicted lesions / predicted lesions. 0 to 1, higher is better. Prediction empty or all its lesions too small: 0;
-        reference empty: nan. Anima "PPVL"."""
+        """True predicted lesions / predicted lesions. Anima's "PPVL".
+
+        0 to 1, higher is better. 0 if the prediction is empty or all its lesions are too small; nan if the
+        reference is empty.
+        """
         if self.empty_reference:
             return math.nan
         return sum(lesion.detected for lesion in self.predicted) / max(len(self.predicted), 1)
 
     @property
     def f1(self) -> float:
-        """2 PPVL SensL / (PPVL + SensL). 0 to 1, higher is better. 0 if both are 0 or SensL is nan; reference empty: nan. Anima "F1_score"."""
+        """2 PPVL SensL / (PPVL + SensL). Anima's "F1_score".
+
+        0 to 1, higher is better. 0 if both are 0 or SensL is nan; nan if the reference is empty.
+        """
         if self.empty_reference:
             return math.nan
         total = self.ppvl + self.sensl
@@ -131,20 +167,28 @@ class LesionMatches:
 
     @property
     def false_lesions(self) -> int:
-        """Predicted lesions that are not true; all of them where the reference is empty. 0 upwards, lower is better. Prediction empty: 0.
-        With an empty reference: Anima "NbTestedLesions"."""
+        """Predicted lesions that are not true. With an empty reference, Anima's "NbTestedLesions".
+
+        0 upwards, lower is better. All predicted lesions if the reference is empty; 0 if the prediction is.
+        """
         return sum(not lesion.detected for lesion in self.predicted)
 
     @property
     def false_volume_mm3(self) -> float:
-        """Volume of the predicted lesions that are not true. mm^3, 0 upwards, lower is better. Prediction empty: 0.
-        With an empty reference: Anima "VolTestedLesions"."""
+        """Volume of the predicted lesions that are not true, mm^3. With an empty reference, Anima's
+        "VolTestedLesions".
+
+        0 upwards, lower is better. 0 if the prediction is empty.
+        """
         return sum((lesion.volume_mm3 for lesion in self.predicted if not lesion.detected), 0.0)
 
 
 @dataclass(frozen=True)
 class CaseMetrics:
-    """Every measure of one case. Ranges, directions and empty masks: see the property or function of the same name."""
+    """Every measure of one case.
+
+    Ranges, directions and empty masks: see the property or function of the same name.
+    """
 
     jaccard: float
     dice: float
@@ -179,8 +223,8 @@ def evaluate(
 ) -> CaseMetrics:
     """All measures of one case.
 
-    `prediction` and `reference`: boolean `(z, y, x)` of one shape; `spacing_mm`: (z, y, x). `distances=False` saves their time.
-    Raises ValueError if the shapes differ.
+    `prediction` and `reference`: boolean `(z, y, x)` of one shape; `spacing_mm`: (z, y, x). `distances=False`
+    saves their time. Raises ValueError if the shapes differ.
     """
     return case_metrics(
         prediction, reference, spacing_mm, match_lesions(prediction, reference, spacing_mm, rules), distances
@@ -230,8 +274,17 @@ def case_metrics(
 
 
 def voxel_mm3(spacing_mm: Spacing) -> float:
-    """Volume of one voxel in mm^3, multiplied x first as the tool does, so that a lesion of exactly the minimum volume falls on the same side."""
+    """Volume of one voxel in mm^3.
+
+    It is multiplied x first, as in the tool, so that a lesion of exactly the minimum volume falls on the same
+    side there and here.
+    """
     return spacing_mm[2] * spacing_mm[1] * spacing_mm[0]
+
+
+def minimum_voxels(spacing_mm: Spacing, minimum_mm3: float) -> int:
+    """The fewest voxels whose volume is strictly larger than `minimum_mm3`."""
+    return math.floor(minimum_mm3 / voxel_mm3(spacing_mm)) + 1
 
 
 def voxel_overlap(prediction: Labels, reference: Labels) -> VoxelOverlap:
@@ -252,19 +305,18 @@ def match_lesions(
 ) -> LesionMatches:
     """Match the lesions of two masks `(z, y, x)` by the rules of `detected`.
 
-    A lesion is a component of the 6-neighbourhood larger than the minimum volume; smaller ones are background, in both masks. Where the reference is
-    empty that minimum is always 3 mm^3. Raises ValueError if the shapes differ.
+    A lesion is a component of the 6-neighbourhood larger than the minimum volume. Smaller ones are
+    background, in both masks. Where the reference is empty that minimum is always 3 mm^3. Raises ValueError
+    if the shapes differ.
     """
     _same_shape(prediction, reference)
     prediction, reference = np.asarray(prediction, np.bool_), np.asarray(reference, np.bool_)
     empty_reference = not reference.any()
     minimum_mm3 = NO_LESION_MINIMUM_MM3 if empty_reference else rules.minimum_volume_mm3
-    voxel = voxel_mm3(spacing_mm)
-    minimum_voxels = math.floor(minimum_mm3 / voxel) + 1  # strictly larger
-
+    voxel, minimum = voxel_mm3(spacing_mm), minimum_voxels(spacing_mm, minimum_mm3)
     box = _bounding_box(prediction | reference)
-    reference_labels, reference_sizes = components(reference[box], minimum_voxels)
-    predicted_labels, predicted_sizes = components(prediction[box], minimum_voxels)
+    reference_labels, reference_sizes = components(reference[box], minimum)
+    predicted_labels, predicted_sizes = components(prediction[box], minimum)
     table = overlap_table(reference_labels, predicted_labels)
 
     def lesions(
@@ -290,16 +342,18 @@ def match_lesions(
     )
 
 
-def components(mask: Mask, minimum_voxels: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Lesions of a mask: labels `(z, y, x)`, 1 for the largest (of equal ones, the first in raster order), and the voxels of each.
+def components(mask: Mask, minimum: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Lesions of a mask: labels `(z, y, x)`, and the voxels of each lesion.
 
-    Components of the 6-neighbourhood with fewer than `minimum_voxels` become background.
+    Label 1 is the largest lesion; of equal ones, the first in raster order.
+
+    Components of the 6-neighbourhood with fewer than `minimum` voxels become background.
     """
     labels, count = ndimage.label(mask)
     inside = labels[mask]
     sizes = np.bincount(inside, minlength=count + 1)[1:]
     order = np.argsort(-sizes, kind="stable")
-    kept = order[sizes[order] >= minimum_voxels]
+    kept = order[sizes[order] >= minimum]
     rank = np.zeros(count + 1, np.int32)
     rank[kept + 1] = np.arange(1, kept.size + 1)
     labels[mask] = rank[inside]
@@ -307,7 +361,10 @@ def components(mask: Mask, minimum_voxels: int) -> tuple[npt.NDArray[np.int32], 
 
 
 def overlap_table(reference_labels: Labels, predicted_labels: Labels) -> npt.NDArray[np.int64]:
-    """T[i, j] = voxels of reference lesion i and predicted lesion j: (lesions + 1, lesions + 1). 0 is background; T[0, 0] is left 0."""
+    """T[i, j]: voxels of reference lesion i and predicted lesion j, (lesions + 1, lesions + 1).
+
+    0 is background; T[0, 0] is left 0.
+    """
     rows, columns = int(reference_labels.max(initial=0)) + 1, int(predicted_labels.max(initial=0)) + 1
     lesions = (reference_labels | predicted_labels) > 0
     pairs = reference_labels[lesions].astype(np.int64) * columns + predicted_labels[lesions]
@@ -315,10 +372,11 @@ def overlap_table(reference_labels: Labels, predicted_labels: Labels) -> npt.NDA
 
 
 def detected(table: npt.NDArray[np.int64], rules: DetectionRules = OFFICIAL) -> Mask:
-    """Which lesions of the rows are found by those of the columns: (lesions,) booleans. `table` is that of `overlap_table`, or its transpose.
+    """Which lesions of the rows are found by those of the columns: (lesions,) booleans.
 
-    More than alpha of the lesion must be covered. Then those that cover it are visited, largest share first (of equal ones, the larger lesion), until
-    they make up gamma of the cover: none of them may have more than beta of itself in the rows' background.
+    `table` is that of `overlap_table`, or its transpose. More than alpha of the lesion must be covered. Then
+    those that cover it are visited, largest share first (of equal ones, the larger lesion), until they make
+    up gamma of the cover. None of them may have more than beta of itself in the rows' background.
     """
     cover = table[1:, 1:]
     covered = cover.sum(axis=1)
@@ -337,7 +395,10 @@ def detected(table: npt.NDArray[np.int64], rules: DetectionRules = OFFICIAL) -> 
 
 
 def contour(labels: Labels) -> Labels:
-    """The label image reduced to contour voxels: those with a 6-neighbour of another label, background included. The image's edge is no contour."""
+    """The label image reduced to contour voxels.
+
+    They have a 6-neighbour of another label, background included. The image's edge is no contour.
+    """
     box = _bounding_box(labels > 0, margin=1)
     inner = labels[box]
     edge = np.zeros(inner.shape, np.bool_)
@@ -353,13 +414,16 @@ def contour(labels: Labels) -> Labels:
 
 
 def hausdorff_distance_mm(prediction: Mask, reference: Mask, spacing_mm: Spacing) -> float:
-    """Largest distance from a voxel of one mask to the nearest of the other, either way. mm, 0 upwards, lower is better. A mask empty: nan.
-    Anima "HausdorffDistance"."""
+    """Largest distance from a voxel of one mask to the nearest of the other, either way, in mm. Anima's
+    "HausdorffDistance".
+
+    0 upwards, lower is better. nan if a mask is empty.
+    """
     if not (prediction.any() and reference.any()):
         return math.nan
 
     def farthest(mask: Mask, other: Mask) -> float:
-        # Voxels inside the other mask are at 0, and the nearest voxel to one outside lies on the other's contour.
+        # voxels inside the other mask are at 0; from outside, its nearest voxel lies on its contour
         return float(_nearest_mm(mask & ~other, contour(other.view(np.uint8)), spacing_mm).max(initial=0.0))
 
     return max(farthest(prediction, reference), farthest(reference, prediction))
@@ -368,8 +432,12 @@ def hausdorff_distance_mm(prediction: Mask, reference: Mask, spacing_mm: Spacing
 def contour_mean_distance_mm(
     predicted_contour: Labels, reference_contour: Labels, spacing_mm: Spacing
 ) -> float:
-    """The larger of the two mean distances from one contour to the other, label values ignored. mm, 0 upwards, lower is better. A mask empty, or full
-    and so without contour: nan. Anima "ContourMeanDistance"."""
+    """The larger of the two mean distances from one contour to the other, in mm. Anima's
+    "ContourMeanDistance".
+
+    Label values are ignored. 0 upwards, lower is better. nan if a mask is empty, or full and so without
+    contour.
+    """
 
     def mean(source: Labels, target: Labels) -> float:
         return _mean(_nearest_mm(source, target, spacing_mm))
@@ -380,10 +448,12 @@ def contour_mean_distance_mm(
 def surface_distance_mm(
     predicted_contour: Labels, reference_contour: Labels, spacing_mm: Spacing, strict: bool = False
 ) -> float:
-    """Average symmetric surface distance: mean over the voxels of both contours of the distance to the other contour of the same label.
+    """Average symmetric surface distance, in mm.
 
-    mm, 0 upwards, lower is better; a mask empty or full: nan. `strict` gives what Anima prints as "SurfaceDistance": there each voxel, in raster
-    order, is given the smallest distance met so far instead of its own, so the number depends on where the first good voxel is and is too small.
+    It is the mean over the voxels of both contours of the distance to the other contour of the same label. 0
+    upwards, lower is better. nan if a mask is empty or full. `strict` gives what Anima prints as
+    "SurfaceDistance": there each voxel, in raster order, is given the smallest distance met so far instead of
+    its own. That number depends on where the first good voxel is, and is too small.
     """
     as_printed: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] = (
         np.minimum.accumulate if strict else np.asarray
@@ -401,7 +471,10 @@ def surface_distance_mm(
 def _nearest_mm(
     source: npt.NDArray[np.generic], target: npt.NDArray[np.generic], spacing_mm: Spacing
 ) -> npt.NDArray[np.float64]:
-    """Distance of every non-zero voxel of `source`, in raster order, to the nearest of `target`: (n,) mm; nan if there is none."""
+    """Distance of every non-zero voxel of `source`, in raster order, to the nearest of `target`: (n,) mm.
+
+    nan if `target` has none.
+    """
     points, goals = _indices(source) * spacing_mm, _indices(target) * spacing_mm
     if not len(goals):
         return np.full(len(points), math.nan)
@@ -410,7 +483,7 @@ def _nearest_mm(
 
 
 def _indices(volume: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
-    """(z, y, x) of the non-zero voxels in raster order: (n, 3). Many times faster than `np.argwhere` on a whole scan."""
+    """(z, y, x) of the non-zero voxels in raster order: (n, 3). Faster than `np.argwhere` on a whole scan."""
     return np.stack(np.unravel_index(np.flatnonzero(volume.ravel() != 0), volume.shape), axis=1)
 
 

@@ -64,7 +64,7 @@ class Groups:
 
 
 @dataclass(frozen=True)
-class Pair:
+class LabelImages:
     """Two label images on one grid: 0 is background, labels are 1, 2, ... without gaps."""
 
     prediction: Labels  # (z, y, x) uint16
@@ -72,11 +72,14 @@ class Pair:
     spacing_mm: Spacing  # (z, y, x)
 
 
-def read_pair(prediction: Path, reference: Path, strict_anima: bool = False) -> Pair:
-    """Read both files as the tool does: the k-th smallest value of a file becomes label k, from 0; both become masks if one has more labels.
+def read_images(prediction: Path, reference: Path, strict_anima: bool = False) -> LabelImages:
+    """Read both files as the tool does.
 
-    Raises InputError for an unreadable file, for different grids, for fractions and for an image without zeros. With `strict_anima` only size and
-    direction are compared, fractions are cut off, and an image with one single value is empty, as in the tool.
+    The k-th smallest value of a file becomes label k, from 0. Both become masks if one has more labels.
+
+    Raises InputError for an unreadable file, for different grids, for fractions and for an image without
+    zeros. With `strict_anima` only size and direction are compared, fractions are cut off, and an image with
+    one single value is empty, as in the tool.
     """
     test, truth = (storage.read_labels(path, cut_fractions=strict_anima) for path in (prediction, reference))
     check_grids(prediction, test, reference, truth, strict_anima)
@@ -91,56 +94,50 @@ def read_pair(prediction: Path, reference: Path, strict_anima: bool = False) -> 
             counts[1],
         )
         predicted, wanted = np.minimum(predicted, 1), np.minimum(wanted, 1)
-    width, height, depth = truth.GetSpacing()
-    return Pair(predicted, wanted, (depth, height, width))
+    return LabelImages(predicted, wanted, grids.spacing_mm(truth))
 
 
 def check_grids(
     prediction: Path, test: sitk.Image, reference: Path, truth: sitk.Image, strict_anima: bool = False
 ) -> None:
-    """Raise InputError unless voxels with one index lie at one place in both. `strict_anima` looks at size and direction alone."""
+    """Raise InputError unless voxels with one index lie at one place in both images.
+
+    `strict_anima` looks at size and direction alone, as the tool does.
+    """
     if test.GetSize() != truth.GetSize():
-        raise InputError(
-            f"{prediction}: {grids.describe_grid(test)}; wanted the grid of {reference}, {grids.describe_grid(truth)}"
-        )
+        found, wanted = grids.describe_grid(test), grids.describe_grid(truth)
+        raise InputError(f"{prediction}: {found}; wanted the grid of {reference}, {wanted}")
     turned = np.abs(np.subtract(test.GetDirection(), truth.GetDirection())).max() > DIRECTION_TOLERANCE
     if turned or not (strict_anima or grids.same_grid(test, truth)):
-        differing = [
-            f"{name} {tuple(round(value, 7) for value in ours)} instead of {tuple(round(value, 7) for value in theirs)}"
-            for name, ours, theirs in (
-                ("spacing", test.GetSpacing(), truth.GetSpacing()),
-                ("origin", test.GetOrigin(), truth.GetOrigin()),
-                ("direction", test.GetDirection(), truth.GetDirection()),
-            )
-            if ours != theirs
-        ]
-        raise InputError(f"{prediction}: {', '.join(differing)}; wanted the grid of {reference}")
+        difference = grids.describe_difference(test, truth)
+        raise InputError(f"{prediction}: {difference}; wanted the grid of {reference}")
 
 
 def measure(
-    pair: Pair, groups: Groups, rules: DetectionRules = metrics.OFFICIAL, strict_anima: bool = False
+    images: LabelImages, groups: Groups, rules: DetectionRules = metrics.OFFICIAL, strict_anima: bool = False
 ) -> dict[str, Measures]:
     """{"global": measures}, and with `groups.clusters` {"cluster1": measures, ...} for each label.
 
-    An empty reference has two measures, whatever the groups: the number and volume of the predicted lesions larger than 3 mm^3. SurfaceDistance is
-    the average symmetric surface distance; with `strict_anima` it is the tool's number, and so are the distances of clusters.
+    An empty reference has two measures, whatever the groups: the number and volume of the predicted lesions
+    larger than 3 mm^3. SurfaceDistance is the average symmetric surface distance; with `strict_anima` it is
+    the tool's number, and so are the distances of clusters.
     """
-    if not pair.reference.any():
-        found = metrics.match_lesions(pair.prediction > 0, pair.reference > 0, pair.spacing_mm)
+    if not images.reference.any():
+        found = metrics.match_lesions(images.prediction > 0, images.reference > 0, images.spacing_mm)
         return {
             "global": {"NbTestedLesions": found.false_lesions, "VolTestedLesions": found.false_volume_mm3}
         }
-    results = {"global": _measure_one(pair, groups, rules, strict_anima)}
-    if groups.clusters and pair.prediction.any():
-        for label in range(1, int(pair.reference.max()) + 1):
-            cluster = Pair(
-                (pair.prediction == label).astype(np.uint16),
-                (pair.reference == label).astype(np.uint16),
-                pair.spacing_mm,
+    results = {"global": _measure_one(images, groups, rules, strict_anima)}
+    if groups.clusters and images.prediction.any():
+        for label in range(1, int(images.reference.max()) + 1):
+            cluster = LabelImages(
+                (images.prediction == label).astype(np.uint16),
+                (images.reference == label).astype(np.uint16),
+                images.spacing_mm,
             )
             measures = _measure_one(cluster, groups, rules, strict_anima)
             if strict_anima and groups.distances:
-                measures |= _stale_distances(pair, results["global"])
+                measures |= _stale_distances(images, results["global"])
             results[f"cluster{label}"] = measures
     return results
 
@@ -168,8 +165,11 @@ def as_screen(measures: Measures) -> str:
     return "".join("".join(cell.ljust(SCREEN_COLUMN) for cell in line) + "\n" for line in cells)
 
 
-def write(results: dict[str, Measures], base: str, text: bool, xml: bool) -> None:
-    """Write `<base>_global.txt` and `.xml`, and those of the clusters. Raises InputError if the folder cannot be written."""
+def write_files(results: dict[str, Measures], base: str, text: bool, xml: bool) -> None:
+    """Write `<base>_global.txt` and `.xml`, and those of the clusters.
+
+    Raises InputError if the folder cannot be written.
+    """
     for part, measures in results.items():
         name = f"{base}_{part}"
         if text:
@@ -201,11 +201,11 @@ def about() -> Iterator[str]:
         yield f"{name}: {' '.join((function.__doc__ or '').split())}"
 
 
-def _measure_one(pair: Pair, groups: Groups, rules: DetectionRules, strict_anima: bool) -> Measures:
+def _measure_one(images: LabelImages, groups: Groups, rules: DetectionRules, strict_anima: bool) -> Measures:
     measures: Measures = {}
-    prediction, reference = pair.prediction > 0, pair.reference > 0
+    prediction, reference = images.prediction > 0, images.reference > 0
     if groups.voxels:
-        overlap = metrics.voxel_overlap(pair.prediction, pair.reference)
+        overlap = metrics.voxel_overlap(images.prediction, images.reference)
         measures |= {
             "Jaccard": overlap.jaccard,
             "Dice": overlap.dice,
@@ -216,32 +216,38 @@ def _measure_one(pair: Pair, groups: Groups, rules: DetectionRules, strict_anima
             "RelativeVolumeError": overlap.relative_volume_error_percent,
         }
     if groups.distances:
-        contours = metrics.contour(pair.prediction), metrics.contour(pair.reference)
+        contours = metrics.contour(images.prediction), metrics.contour(images.reference)
         measures |= {
-            "HausdorffDistance": metrics.hausdorff_distance_mm(prediction, reference, pair.spacing_mm),
-            "ContourMeanDistance": metrics.contour_mean_distance_mm(*contours, pair.spacing_mm),
-            "SurfaceDistance": metrics.surface_distance_mm(*contours, pair.spacing_mm, strict=strict_anima),
+            "HausdorffDistance": metrics.hausdorff_distance_mm(prediction, reference, images.spacing_mm),
+            "ContourMeanDistance": metrics.contour_mean_distance_mm(*contours, images.spacing_mm),
+            "SurfaceDistance": metrics.surface_distance_mm(*contours, images.spacing_mm, strict=strict_anima),
         }
     if groups.lesions:
-        lesions = metrics.match_lesions(prediction, reference, pair.spacing_mm, rules)
+        lesions = metrics.match_lesions(prediction, reference, images.spacing_mm, rules)
         measures |= {"PPVL": lesions.ppvl, "SensL": lesions.sensl, "F1_score": lesions.f1}
     return measures
 
 
-def _stale_distances(pair: Pair, whole: Measures) -> Measures:
-    """Two distances that the tool prints for every cluster: it keeps the contours of the whole images, and sees label 1 of them alone."""
+def _stale_distances(images: LabelImages, whole: Measures) -> Measures:
+    """Two distances that the tool prints for every cluster.
+
+    It keeps the contours of the whole images, and sees label 1 of them alone.
+    """
     first = [
         np.where(contour == 1, contour, 0)
-        for contour in (metrics.contour(pair.prediction), metrics.contour(pair.reference))
+        for contour in (metrics.contour(images.prediction), metrics.contour(images.reference))
     ]
     return {
         "ContourMeanDistance": whole["ContourMeanDistance"],
-        "SurfaceDistance": metrics.surface_distance_mm(first[0], first[1], pair.spacing_mm, strict=True),
+        "SurfaceDistance": metrics.surface_distance_mm(first[0], first[1], images.spacing_mm, strict=True),
     }
 
 
 def _ranks(path: Path, labels: sitk.Image, strict_anima: bool) -> Labels:
-    """Values replaced by their rank among the values present: (z, y, x) uint16. Raises InputError unless 0 is one of them or `strict_anima`."""
+    """Values replaced by their rank among the values present: (z, y, x) uint16.
+
+    Raises InputError unless 0 is one of them or `strict_anima`.
+    """
     values = sitk.GetArrayViewFromImage(labels)
     present = np.flatnonzero(np.bincount(values.ravel()))
     if present[0] != 0 and not strict_anima:

@@ -38,21 +38,25 @@ BARS: dict[str, tuple[list[Bar], list[Bar], dict[str, float]]] = {
         [(3, 1, 4)],
         {"f1": 1, "dice": 8 / 11, "reference_lesions": 1},
     ),
-    # 1/10 covered, and alpha 0.10 must be exceeded. The prediction is covered by 1/4, and its partner lies 9/10 > 0.70 outside: not true.
+    # 1/10 covered, and alpha 0.10 must be exceeded. The prediction is covered by 1/4, and its partner lies
+    # 9/10 > 0.70 outside: not true.
     "overlap 1 of 10": ([(1, 1, 10)], [(1, 10, 13)], {"sensl": 0, "ppvl": 0, "f1": 0}),
-    # 2/10 covered, and the prediction lies 2/4 <= 0.70 outside: found. The prediction is covered by 2/4, but its partner lies 8/10 outside: not true.
+    # 2/10 covered, and the prediction lies 2/4 <= 0.70 outside: found. The prediction is covered by 2/4,
+    # but its partner lies 8/10 outside: not true.
     "overlap 2 of 10": ([(1, 1, 10)], [(1, 9, 12)], {"sensl": 1, "ppvl": 0, "f1": 0}),
     # 3/10 covered both ways, 7/10 outside: 0.7 is not more than beta. Dice 2*3/20 = 0.3.
     "7 of 10 outside": ([(1, 1, 10)], [(1, 8, 17)], {"f1": 1, "dice": 0.3, "sensl": 1, "ppvl": 1}),
     # 8/10 outside, both ways.
     "8 of 10 outside": ([(1, 1, 10)], [(1, 9, 18)], {"f1": 0, "sensl": 0, "ppvl": 0}),
-    # 8/10 covered by two of 4/8 each: 0.5 < gamma, so both are visited, and lie 0/4 outside. Each prediction's partner lies 2/10 outside.
+    # 8/10 covered by two of 4/8 each: 0.5 < gamma, so both are visited, and lie 0/4 outside. Each
+    # prediction's partner lies 2/10 outside.
     "two in one": (
         [(1, 1, 10)],
         [(1, 1, 4), (1, 7, 10)],
         {"f1": 1, "detected_lesions": 1, "true_lesions": 2},
     ),
-    # Each reference bar is wholly covered by a bar that lies 4/14 outside; that one is covered by 10/14, in equal parts by bars that lie 0/5 outside.
+    # Each reference bar is wholly covered by a bar that lies 4/14 outside; that one is covered by 10/14, in
+    # equal parts by bars that lie 0/5 outside.
     "one over two": (
         [(1, 1, 5), (1, 10, 14)],
         [(1, 1, 14)],
@@ -135,9 +139,11 @@ def test_different_shapes_are_refused() -> None:
 
 
 def test_voxel_measures_of_two_labels() -> None:
-    """Ten voxels; agreeing on label 1 twice, on label 2 once, once 1 for 2, one false 2, one missed 1, four background.
+    """Ten voxels; agreeing on label 1 twice, on label 2 once, once 1 for 2, one false 2, one missed 1, four
+    background.
 
-    shared 3; predicted 5, reference 5; union 5 + 5 - 3 = 7; FP = 5 - 3 = 2, FN = 2; two labels: specificity 4/(4 + 2/2).
+    shared 3; predicted 5, reference 5; union 5 + 5 - 3 = 7; FP = 5 - 3 = 2, FN = 2; two labels: specificity
+    4/(4 + 2/2).
     """
     prediction = np.array([1, 1, 2, 1, 2, 0, 0, 0, 0, 0]).reshape(1, 2, 5)
     reference = np.array([1, 1, 2, 2, 0, 1, 0, 0, 0, 0]).reshape(1, 2, 5)
@@ -170,13 +176,15 @@ def test_matched_lesions_say_where_and_how_much() -> None:
     ("good", "bad", "expected"), [(48, 27, False), (49, 26, True), (60, 20, True), (65, 35, True)]
 )
 def test_gamma_ends_the_visit(good: int, bad: int, expected: bool) -> None:
-    """The good share comes first; the bad one (80 of 100 outside) is visited only if good/(good + bad) < 0.65: 48/75 = 0.64, 49/75 = 0.653."""
+    """The good share comes first. The bad one (80 of 100 outside) is visited only if good/(good + bad)
+    < 0.65: 48/75 = 0.64, 49/75 = 0.653."""
     table = np.array([[0, 0, 4 * bad], [100 - good - bad, good, bad]])
     assert metrics.detected(table).tolist() == [expected]
 
 
 def test_of_equal_shares_the_larger_lesion_is_visited_first() -> None:
-    """Shares 30 and 30: column 1 is the larger lesion, lies 90/120 = 0.75 outside, and spoils it; alone the other would reach 0.5 < gamma."""
+    """Shares 30 and 30. Column 1 is the larger lesion, lies 90/120 = 0.75 outside, and spoils it; alone the
+    other would reach 0.5 < gamma."""
     assert metrics.detected(np.array([[0, 90, 0], [40, 30, 30]])).tolist() == [False]
     assert metrics.detected(
         np.array([[0, 90, 0], [40, 30, 30]]), DetectionRules(gamma=0.5, beta=0.75)
@@ -238,10 +246,11 @@ def test_distances_of_two_voxels() -> None:
 
 
 def test_surface_distance_and_the_tools_own() -> None:
-    """Prediction at x = 2, 6, 10; reference at 1, 5, 9, each at 1 from the other's nearest, and one voxel more at a distance of 2.
+    """Prediction at x = 2, 6, 10; reference at 1, 5, 9, each at 1 from the other's nearest, and one voxel
+    more at a distance of 2.
 
-    The mean is (3*1 + 3*1 + 2)/7 = 8/7. With the extra voxel first in raster order (x = 0) the running minimum is 2, 1, 1, 1: the same. With it last
-    (x = 12) it is 1, 1, 1, 1: the tool prints 7/7.
+    The mean is (3*1 + 3*1 + 2)/7 = 8/7. With the extra voxel first in raster order (x = 0) the running
+    minimum is 2, 1, 1, 1: the same. With it last (x = 12) it is 1, 1, 1, 1: the tool prints 7/7.
     """
     line = np.zeros((3, 1, 1, 16), np.uint8)
     line[0, 0, 0, [2, 6, 10]] = 1
@@ -325,7 +334,7 @@ def test_swapped_roles(a: Mask, b: Mask) -> None:
 def test_padding_changes_background_counts_alone(
     a: Mask, b: Mask, before: tuple[int, ...], after: tuple[int, ...]
 ) -> None:
-    """Except where a lesion touches the edge of the image, which is not a contour: so the masks are framed first."""
+    """The edge of the image is no contour, so a lesion must not touch it: the masks are framed first."""
     a, b = np.pad(a, 1), np.pad(b, 1)
     padding = list(zip(before, after, strict=True))
     plain, padded = (

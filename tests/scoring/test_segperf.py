@@ -81,7 +81,8 @@ def test_without_strictness_only_the_surface_distance_differs(name: str, tmp_pat
 
 @pytest.mark.parametrize(("structure", "answers"), [(1, "detected6"), (3, "detected26")])
 def test_detection_agrees_with_the_tools_component_lister(structure: int, answers: str) -> None:
-    """animaDetectedComponents has the same rule of detection, but keeps lesions of exactly the minimum volume, 3 mm^3: ceil(3 / voxel) voxels."""
+    """animaDetectedComponents has the same rule of detection, but keeps lesions of exactly the minimum
+    volume, 3 mm^3: ceil(3 / voxel) voxels."""
     compared = 0
     for name, case in EXPECTED.items():
         if answers not in case:
@@ -295,19 +296,20 @@ def test_renamed_values_score_the_same(tmp_path: Path) -> None:
     labels = np.zeros((6, 9, 9), np.uint8)
     labels[1:5, 1:4, 1:5], labels[1:5, 5:8, 3:7] = 3, 7
     other = np.array([0, 0, 0, 40, 0, 0, 0, 255], np.uint8)[labels]
-    pair = segperf.read_pair(_write(tmp_path / "a.nii.gz", labels), _write(tmp_path / "b.nii.gz", other))
-    assert np.unique(pair.prediction).tolist() == [0, 1, 2]
-    assert segperf.measure(pair, segperf.Groups(True, True, True, True))["cluster2"]["Dice"] == 1
+    images = segperf.read_images(_write(tmp_path / "a.nii.gz", labels), _write(tmp_path / "b.nii.gz", other))
+    assert np.unique(images.prediction).tolist() == [0, 1, 2]
+    assert segperf.measure(images, segperf.Groups(True, True, True, True))["cluster2"]["Dice"] == 1
 
 
 def test_clusters_have_their_own_distances_unless_strict(tmp_path: Path) -> None:
-    """Label 1 agrees, label 2 is off by one voxel in a line of single voxels: 0 mm and 1 mm. The tool prints 0, label 1's, for both."""
+    """Label 1 agrees, label 2 is off by one voxel in a line of single voxels: 0 mm and 1 mm. The tool prints
+    0, label 1's, for both."""
     reference, prediction = np.zeros((2, 3, 4, 12), np.uint8)
     reference[1, 1, [1, 9]] = prediction[1, 1, [1, 10]] = 1, 2
-    pair = segperf.read_pair(
+    images = segperf.read_images(
         _write(tmp_path / "p.nii.gz", prediction), _write(tmp_path / "r.nii.gz", reference)
     )
     groups = segperf.Groups(voxels=False, distances=True, clusters=True)
     for strict, expected in ((False, [0.5, 0, 1]), (True, [0.5, 0, 0])):
-        results = segperf.measure(pair, groups, strict_anima=strict)
+        results = segperf.measure(images, groups, strict_anima=strict)
         assert [results[part]["SurfaceDistance"] for part in ("global", "cluster1", "cluster2")] == expected
