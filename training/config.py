@@ -123,9 +123,7 @@ class SynthesisConfig:
 
     patch: int = 48  # voxels a side; 64^3 cost 2.4 times as much, and two CPU cores were all there was (training/LOG.md)
     margin: int = 4  # voxels computed around the patch, cut off at the end
-    head: float = (
-        0.0  # share of label-map heads (0: RECIPE, what they add is within noise); the rest are real scans,
-    )
+    head: float = 0.0  # share of label-map heads (0: what they add is within noise, docs/method.md, 8); the rest are real scans,
     thick: float = 0.2  # so many of these with slices of 6 to 8 mm
     low: float = 0.4  # share of patches centred in the lowest third of the brain, where false lesions gather
     iqda: str = "each"  # "none", "shared" by both time points, or for "each" alone
@@ -157,7 +155,7 @@ class TrainConfig:
     features: int = 8  # of the network; the paper has 24, and 16 found no more on open data for three times the time (training/LOG.md)
     batch: int = 2
     steps: int = 7500
-    learning_rate: float = 1e-3  # RECIPE: three times faster at the start than the paper's 1e-4
+    learning_rate: float = 1e-3  # docs/method.md, 8: three times faster at the start than the paper's 1e-4
     warmup_steps: int = 30
     decay: float = 0.4  # share of the steps, the last ones, over which the learning rate falls
     final_rate: float = 0.02  # of the learning rate, reached by a cosine
@@ -177,7 +175,7 @@ class TrainConfig:
 
 # The paper's: Adam (AdamW without decay) at 1e-4, Dice, dropout, 24 features. Batch and patience are those of its authors' related code. Unpublished
 # and chosen: an epoch of 250 steps, the running average of about the last two of them in place of an average of snapshots, argmax without a minimum
-# volume (METHOD 4).
+# volume (docs/method.md, 4).
 PAPER_RECIPE = TrainConfig(
     features=24,
     batch=4,

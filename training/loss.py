@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from training.processes import summed
 
-EPSILON = 0.01  # METHOD 3
+EPSILON = 0.01  # docs/method.md, 3
 MAP_WEIGHTS = (1.0, 0.5, 0.25, 0.25)  # of app.config.MAPS: what is new is what the network is for
 EMPTY_VOXELS = (
     10.0  # added to overlap and sum of a map's Dice, so that a few faint voxels in an empty batch cost little
@@ -14,7 +14,7 @@ EMPTY_VOXELS = (
 
 
 def dice_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
-    """1 - Dice, averaged over both softmax channels (METHOD 3), over the scored voxels of the whole batch.
+    """1 - Dice, averaged over both softmax channels (docs/method.md, 3), over the scored voxels of the whole batch.
 
     logits (B, 2, D, H, W); truth and scored (B, maps, D, H, W), of which the first map is that of new lesions and counts alone; a voxel is lesion
     from one half on. In [0, 1]; without a lesion in prediction and truth that channel's loss is 0.
@@ -31,7 +31,7 @@ def dice_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
 
 
 def dice_ce_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
-    """Dice loss plus the mean cross-entropy of the scored voxels: calmer where there is nothing to find (RECIPE 3)."""
+    """Dice loss plus the mean cross-entropy of the scored voxels: calmer where there is nothing to find (docs/method.md, 8)."""
     entropy = functional.cross_entropy(logits.float(), (truth[:, 0] > 0.5).long(), reduction="none")
     entropies, voxels = summed(torch.stack([(entropy * scored[:, 0]).sum(), scored[:, 0].sum()]))
     loss: Tensor = dice_loss(logits, truth, scored) + entropies / voxels.clamp_min(1)

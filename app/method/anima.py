@@ -1,6 +1,6 @@
 """How do the challenge's organisers prepare a pair? Their chain, run by Anima's own programs where a user has installed them.
 
-The order and the options are those of animaMSLongitudinalPreprocessing.py (Anima-Scripts-Public; METHOD 5): the brain of each scan by an atlas, the
+The order and the options are those of animaMSLongitudinalPreprocessing.py (Anima-Scripts-Public; docs/method.md, 5): the brain of each scan by an atlas, the
 union of both masks, both scans masked with it, N4 with -B 0.3, and histogram matching if a template is given. Denoising, which the paper adds, comes
 after N4 as in Anima's other MS scripts, with -n 3. Anima itself (AGPL) is no part of this tool; see anima.irisa.fr for its three parts.
 """

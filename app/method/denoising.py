@@ -1,6 +1,6 @@
 """How is a scan denoised? By non-local means: each voxel becomes a mean of the voxels around it whose neighbourhoods look like its own.
 
-The filter of animaNLMeans (Anima, Inria; METHOD 5), after Coupe et al., IEEE TMI 27:425 (2008), and Wiest-Daessle et al., MICCAI 2008, for Rician
+The filter of animaNLMeans (Anima, Inria; docs/method.md, 5), after Coupe et al., IEEE TMI 27:425 (2008), and Wiest-Daessle et al., MICCAI 2008, for Rician
 noise. For a voxel p and q = p + shift, where no axis of the shift goes beyond +-search and q is not p:
 
 * the patch of p is its 3 x 3 x 3 neighbourhood, cut at the image's edge; q is a candidate if that patch, shifted, lies within the image;

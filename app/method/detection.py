@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def lesion_mask(probability: Array, point: OperatingPoint, voxel_mm3: float) -> Mask:
-    """Voxels (z, y, x) above the threshold, in components of which more than the minimum volume is certain (METHOD 6: strictly more).
+    """Voxels (z, y, x) above the threshold, in components of which more than the minimum volume is certain (docs/method.md, 6: strictly more).
 
     Two probabilities, as in hysteresis thresholding (Canny 1986): a high one alone would cut a lesion short, a low one alone would let in false ones.
     """

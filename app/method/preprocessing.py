@@ -76,7 +76,7 @@ def without_artefacts(scan: sitk.Image, brain: Mask, config: PreprocessConfig) -
 def match_histogram(scan: sitk.Image, template: sitk.Image, brain: Mask) -> sitk.Image:
     """Map the brain's intensities onto those of the template's, both on one grid; 0 outside the brain (z, y, x).
 
-    ITK's HistogramMatching as the organisers call it (METHOD 5): 100 levels, 15 points, what is darker than the image's mean left out.
+    ITK's HistogramMatching as the organisers call it (docs/method.md, 5): 100 levels, 15 points, what is darker than the image's mean left out.
     """
     inside = grids.like(brain, scan)
     return sitk.HistogramMatching(sitk.Mask(scan, inside), sitk.Mask(template, inside), 100, 15, True)
@@ -105,7 +105,7 @@ def nonzero_brain(baseline: sitk.Image, followup: sitk.Image) -> Mask:
 
 
 def correct_bias(scan: sitk.Image, fwhm: float) -> sitk.Image:
-    """Divide out the bias field. N4 with the parameters of animaN4BiasCorrection -B `fwhm` (Tustison 2010; METHOD 5); values are not rescaled."""
+    """Divide out the bias field. N4 with the parameters of animaN4BiasCorrection -B `fwhm` (Tustison 2010; docs/method.md, 5); values are not rescaled."""
     inside = sitk.OtsuThreshold(scan, 0, 1, 200)
     shrink = [min(4, side) for side in scan.GetSize()]
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
@@ -152,7 +152,7 @@ def scale_intensity(values: Array, brain: Mask) -> Array:
 def histogram_mode(inside: npt.NDArray[np.float32]) -> float:
     """The most frequent value: highest peak of the density up to the 99th percentile.
 
-    METHOD 5 smooths with p99 / 80; twice that keeps the peak from jumping between grey and white matter (0.17 to 0.21 spreads above the
+    The authors smooth (docs/method.md, 5) with p99 / 80; twice that keeps the peak from jumping between grey and white matter (0.17 to 0.21 spreads above the
     median on the four scans of open pairs 01 and 03, against 0.18 to 0.25).
     """
     top = float(np.percentile(inside, 99))

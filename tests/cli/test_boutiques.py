@@ -54,7 +54,7 @@ def test_the_descriptor_is_valid() -> None:
 
 
 def test_the_challenge_s_two_files_give_the_challenge_s_command(tmp_path: Path) -> None:
-    """Names relative to the working directory, as VIP hands them over (METHOD 7)."""
+    """Names relative to the working directory, as VIP hands them over (docs/method.md, 7)."""
     (tmp_path / "inputs.json").write_text(
         json.dumps({"baseline": "flair_time01.nii.gz", "followup": "flair_time02.nii.gz"})
     )

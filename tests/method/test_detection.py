@@ -36,7 +36,7 @@ def test_a_lesion_reaches_as_far_as_the_threshold_and_counts_by_what_is_certain_
 
 
 def test_voxels_that_share_an_edge_only_are_two_lesions() -> None:
-    """2 + 2 voxels touching by an edge: two objects of 2 mm3, both dropped (METHOD 10, last row)."""
+    """2 + 2 voxels touching by an edge: two objects of 2 mm3, both dropped (docs/method.md, 6, last worked case)."""
     probability = np.zeros((4, 4, 4), dtype=np.float32)
     probability[1, 1, :2] = probability[1, 2, 2:] = 1
     assert not detection.lesion_mask(probability, OperatingPoint(), voxel_mm3=1.0).any()

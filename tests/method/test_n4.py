@@ -1,4 +1,4 @@
-"""Does `correct_bias` do what animaN4BiasCorrection -B 0.3 does (METHOD 5)? Compared with N4 written out in numpy, not with ITK's own filter."""
+"""Does `correct_bias` do what animaN4BiasCorrection -B 0.3 does (docs/method.md, 5)? Compared with N4 written out in numpy, not with ITK's own filter."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ Volume = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Parameters:
-    """The defaults are METHOD 5's."""
+    """The defaults are those of docs/method.md, 5."""
 
     otsu_bins: int = 200
     shrink: int = 4

@@ -25,7 +25,7 @@ def _bars(*bars: Bar) -> Mask:
     return mask
 
 
-# METHOD.md, section 10, with 1-mm voxels: a lesion needs more than 3 mm^3, that is 4 voxels.
+# The worked cases of docs/method.md, 6, with 1-mm voxels: a lesion needs more than 3 mm^3, that is 4 voxels.
 # (reference, prediction, what to expect)
 BARS: dict[str, tuple[list[Bar], list[Bar], dict[str, float]]] = {
     # Dice 2*4/(4+4) = 1.
@@ -192,7 +192,7 @@ def test_of_equal_shares_the_larger_lesion_is_visited_first() -> None:
 
 
 def _detected_slowly(table: np.ndarray, rules: DetectionRules) -> list[bool]:
-    """METHOD.md 6, word for word."""
+    """docs/method.md, 6, rule by rule."""
     answers = []
     for i in range(1, len(table)):
         tp = sum(table[i][j] for j in range(1, len(table[0])))

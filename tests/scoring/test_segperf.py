@@ -43,7 +43,7 @@ def _segperf(name: str) -> tuple[object, ...]:
 
 
 def _text_file(measures: dict[str, str]) -> bytes:
-    """METHOD.md 6: 15 fields, each ended by a semicolon and a tab, blank where not computed, CRLF."""
+    """docs/method.md, 6: 15 fields, each ended by a semicolon and a tab, blank where not computed, CRLF."""
     return "".join(f"{measures.get(name, '')};\t" for name in segperf.MEASURES).encode() + b"\r\n"
 
 
