@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+NAMES = ("measures", "sizes", "patients", "ranking", "comparisons", "calibration")
 NAME_WIDTH = 24  # characters, before a name goes on in the next line
 LARGEST_SIDE = 2**15  # pixels; matplotlib draws no more than twice that
 LINE_INCHES = 0.19  # height of a line of a label
@@ -48,7 +49,7 @@ def write_all(raters: Raters, summary: Summary, output: Path) -> None:
 
 
 def draw_all(raters: Raters, summary: Summary) -> dict[str, "Figure"]:
-    """{name: figure}; those of a ranking, of pairs and of calibration only where there are any."""
+    """{name: figure}; those of a ranking, of comparisons and of calibration only where there are any."""
     shown = {rater: part for rater, part in summary["raters"].items() if rater != ALL_EXPERTS}
     drawn = {
         "measures": draw_measures(raters),
@@ -57,8 +58,8 @@ def draw_all(raters: Raters, summary: Summary) -> dict[str, "Figure"]:
     }
     if summary["ranking"] and summary["ranking"]["measures"]:
         drawn["ranking"] = draw_ranking(summary["ranking"])
-    if summary["pairs"]:
-        drawn["pairs"] = draw_pairs(summary["pairs"])
+    if summary["comparisons"]:
+        drawn["comparisons"] = draw_comparisons(summary["comparisons"])
     calibrated = {rater: part["calibration"] for rater, part in shown.items() if part["calibration"]}
     if calibrated:
         drawn["calibration"] = draw_calibration(calibrated)
@@ -154,14 +155,17 @@ def draw_ranking(ranking: Summary) -> "Figure":
     return figure
 
 
-def draw_pairs(pairs: Sequence[Summary]) -> "Figure":
-    """Mean paired difference of F1 and Dice with its 95 % interval; a row for every pair."""
-    rows = [f"{_wrapped(pair['second'])}\nless {_wrapped(pair['first'])}" for pair in pairs]
+def draw_comparisons(comparisons: Sequence[Summary]) -> "Figure":
+    """Mean paired difference of F1 and Dice with its 95 % interval; a row for every comparison."""
+    rows = [
+        f"{_wrapped(comparison['second'])}\nless {_wrapped(comparison['first'])}"
+        for comparison in comparisons
+    ]
     figure = _figure(11, 1.5 + _height(rows))
     panels = figure.subplots(1, 2, sharey=True)
     for axes, measure in zip(panels, ("f1", "dice"), strict=True):
-        for row, pair in enumerate(pairs):
-            part = pair["with_new_lesions"][measure]
+        for row, comparison in enumerate(comparisons):
+            part = comparison["with_new_lesions"][measure]
             low, high = part["difference_mean_95"]
             significant = part["wilcoxon_p_holm"] < 0.05
             axes.plot([low, high], [row, row], color="C3" if significant else "C0")
@@ -170,7 +174,7 @@ def draw_pairs(pairs: Sequence[Summary]) -> "Figure":
         axes.set_title(f"Difference of {_title(measure)}\nred: p < 0.05, corrected")
         axes.set_xlabel("mean difference, 95 % interval")
         axes.grid(axis="x", alpha=0.3)
-    panels[0].set_yticks(range(len(pairs)), rows, fontsize="small")
+    panels[0].set_yticks(range(len(comparisons)), rows, fontsize="small")
     panels[0].invert_yaxis()
     return figure
 

@@ -39,7 +39,7 @@ COUNTS = {  # group: {title: what is counted}
 }
 SUMMARY_FIELDS = (
     "rater",
-    "other",  # of a pair: the second; its difference is the second less the first
+    "other",  # of a comparison: the second; its difference is the second less the first
     "group",
     "measure",
     "statistic",
@@ -53,8 +53,14 @@ SUMMARY_FIELDS = (
 
 
 def write_evaluation(raters: Raters, cases: Iterable[str], output: Path) -> None:
-    """Write everything. `cases`: those that every method should have. Figures need matplotlib."""
+    """Write everything. `cases`: those that every method should have. Figures need matplotlib.
+
+    What an earlier evaluation left in the folder and this one does not write is removed, so that all files
+    there belong together.
+    """
     summary = summarise(raters, cases)
+    for name in (tables.CALIBRATION, *(f"{figure}.png" for figure in figures.NAMES)):
+        (output / name).unlink(missing_ok=True)
     tables.write_tables([score for own in raters.values() for score in own], output)
     tables.write_csv(output / "summary.csv", SUMMARY_FIELDS, summary_lines(summary))
     _write_text(output / "summary.json", json.dumps(_finite(summary), indent=1) + "\n")
@@ -70,13 +76,13 @@ def summary_lines(summary: Summary) -> Iterator[Cells]:
             yield dict.fromkeys(SUMMARY_FIELDS) | {"rater": rater} | cells
     for cells in _ranking_lines(summary["ranking"]) if summary["ranking"] else ():
         yield dict.fromkeys(SUMMARY_FIELDS) | cells
-    for pair in summary["pairs"]:
+    for comparison in summary["comparisons"]:
         for group, measures in GROUPS.items():
             for measure in measures:
-                part = pair[group][measure]
+                part = comparison[group][measure]
                 yield {
-                    "rater": pair["first"],
-                    "other": pair["second"],
+                    "rater": comparison["first"],
+                    "other": comparison["second"],
                     "group": group,
                     "measure": measure,
                     "statistic": "mean difference",
@@ -89,14 +95,14 @@ def summary_lines(summary: Summary) -> Iterator[Cells]:
 
 def summary_page(summary: Summary) -> str:
     """summary.md."""
-    ranking, pairs = summary["ranking"], summary["pairs"]
+    ranking, comparisons = summary["ranking"], summary["comparisons"]
     lines = ["# Evaluation", "", *_absent(summary)]
     for group in GROUPS:
         lines += [f"## {GROUP_TITLES[group]}", "", *_group_table(summary["raters"], group)]
     if ranking and ranking["measures"]:
         lines += ["## Ranking of the methods", "", *_ranking_table(ranking)]
-    if pairs:
-        lines += ["## Paired differences", "", *_pairs_table(pairs)]
+    if comparisons:
+        lines += ["## Paired differences", "", *_comparisons_table(comparisons)]
     lines += ["## Has a patient any new lesion?", "", *_patients_table(summary["raters"])]
     lines += ["## Lesions by size", "", *_sizes_table(summary["raters"])]
     calibrated = {
@@ -153,19 +159,19 @@ def _ranking_table(ranking: Summary) -> list[str]:
     ]
 
 
-def _pairs_table(pairs: Sequence[Summary]) -> list[str]:
+def _comparisons_table(comparisons: Sequence[Summary]) -> list[str]:
     names = [(group, name) for group, measures in GROUPS.items() for name in measures if name in OFFICIAL]
     rows = []
-    for pair in pairs:
+    for comparison in comparisons:
         cells = []
         for group, name in names:
-            part = pair[group][name]
+            part = comparison[group][name]
             difference = _with_interval(part["difference_mean"], part["difference_mean_95"])
             cells.append(f"{difference}, p {part['wilcoxon_p_holm']:.2g}" if part["cases"] else "–")
-        rows.append([f"{pair['second']} less {pair['first']}", *cells])
+        rows.append([f"{comparison['second']} less {comparison['first']}", *cells])
     return [
         *_table(["Mean difference", *(TITLES[name] for _, name in names)], rows),
-        "p: two-sided Wilcoxon signed-rank test of the paired cases, corrected for the number of pairs "
+        "p: two-sided Wilcoxon signed-rank test of the paired cases, corrected for the number of comparisons "
         "(Holm). summary.csv also has p without correction, SensL and PPVL.",
         "",
     ]

@@ -1,4 +1,4 @@
-"""What do all scores of a challenge come to? Per rater, ranked, and pair by pair, as in summary.json.
+"""What do all scores of a challenge come to? Per rater, ranked, and two by two, as in summary.json.
 
 Cases with and without new lesions are kept apart, as the challenge does. A rater is a method or an expert.
 Methods are ranked among themselves. Experts stand beside them without a rank: they are measured against a
@@ -75,7 +75,7 @@ def summarise(raters: Raters, cases: Iterable[str]) -> Summary:
         },
         "raters": {rater: _summarise_rater(own) for rater, own in (raters | together).items()},
         "ranking": rank(methods) if len(methods) > 1 else None,
-        "pairs": compare(raters),
+        "comparisons": compare(raters),
     }
 
 
@@ -108,13 +108,13 @@ def rank(methods: Raters) -> Summary:
 def compare(raters: Raters) -> list[Summary]:
     """Every two methods, and every method with every expert, on the cases that both have.
 
-    Differences are the second less the first. `wilcoxon_p_holm` is corrected for the number of pairs.
+    Differences are the second less the first. `wilcoxon_p_holm` is corrected for the number of comparisons.
     """
-    pairs = [pair for pair in itertools.combinations(raters, 2) if not is_expert(pair[0])]
-    compared: list[Summary] = [{"first": first, "second": second} for first, second in pairs]
+    twos = [(first, second) for first, second in itertools.combinations(raters, 2) if not is_expert(first)]
+    compared: list[Summary] = [{"first": first, "second": second} for first, second in twos]
     for group, names in GROUPS.items():
         for measure in names:
-            parts = [_compare(raters[a], raters[b], measure, group == "with_new_lesions") for a, b in pairs]
+            parts = [_compare(raters[a], raters[b], measure, group == "with_new_lesions") for a, b in twos]
             corrected = statistics.holm([part["wilcoxon_p"] for part in parts])
             for whole, part, p in zip(compared, parts, corrected, strict=True):
                 whole.setdefault(group, {})[measure] = part | {"wilcoxon_p_holm": p}

@@ -76,7 +76,7 @@ def test_summary_keeps_cases_with_and_without_new_lesions_apart(tmp_path: Path) 
     volume = none["false_volume_mm3"]
     assert (volume["mean"], volume["mean_95"]) == (4.0, [0.0, 8.0])
     assert (summary["missing"], summary["rules"]["beta"]) == ({"pred": []}, 0.7)
-    assert (summary["ranking"], summary["pairs"]) == (None, [])
+    assert (summary["ranking"], summary["comparisons"]) == (None, [])
     page = (output / "summary.md").read_text()
     assert "| pred | 3 | 2 | 1 | 1 |" in page
     assert "| pred | 2 | 0.750 [0.500, 1.000] | 0.738 [0.476, 1.000] |" in page
@@ -167,12 +167,12 @@ def test_methods_ranked_and_compared(tmp_path: Path) -> None:
         "false_volume_mm3": [2, 1],
         "overall": [1, 1],
     }
-    (pair,) = summary["pairs"]
-    f1 = pair["with_new_lesions"]["f1"]
+    (comparison,) = summary["comparisons"]
+    f1 = comparison["with_new_lesions"]["f1"]
     names = ("cases", "mean_first", "mean_second", "difference_mean", "wilcoxon_p", "wilcoxon_p_holm")
     assert [f1[name] for name in names] == [2, 0.75, 0.25, -0.5, 1, 1]
     assert f1["difference_mean_95"] == [-1.0, 0.0]
-    assert pair["without_new_lesions"]["false_volume_mm3"]["difference_mean"] == -4.0
+    assert comparison["without_new_lesions"]["false_volume_mm3"]["difference_mean"] == -4.0
     assert "| second less first | -0.500 [-1.000, 0.000], p 1 |" in (output / "summary.md").read_text()
     assert [row["rater"] for row in rows(output / "cases.csv")] == ["first"] * 4 + ["second"] * 4
 
@@ -220,7 +220,7 @@ def test_experts_are_scored_against_the_consensus_and_have_no_rank(tmp_path: Pat
     false = [raters[rater]["without_new_lesions"]["false_lesions"]["mean"] for rater in raters]
     assert false == [0.5, 0, 0, 0.5, 0.25]
     assert summary["ranking"]["methods"] == ["pred", "second"]
-    assert [(pair["first"], pair["second"]) for pair in summary["pairs"]] == [
+    assert [(comparison["first"], comparison["second"]) for comparison in summary["comparisons"]] == [
         ("pred", "second"),
         ("pred", "expert1"),
         ("pred", "expert2"),
@@ -254,6 +254,16 @@ def test_an_earlier_evaluation_stands_for_its_masks(tmp_path: Path) -> None:
     assert "2 methods in it; wanted it without c=" in renamed.stderr
 
 
+def test_nothing_of_an_earlier_evaluation_is_left_in_the_folder(tmp_path: Path) -> None:
+    predicted, references = lay_out(tmp_path, predictions="ours")
+    output = evaluate(tmp_path, predicted, references)
+    assert (output / "calibration.csv").is_file()
+    (output / "ranking.png").touch()
+    (output / "notes.txt").touch()
+    evaluate(tmp_path, second_method(tmp_path), references)
+    assert {path.name for path in output.iterdir()} == TABLES | {"notes.txt"}
+
+
 def test_a_method_does_not_differ_from_itself(tmp_path: Path) -> None:
     """Scored before and scored now: the table's six decimals must not make a difference."""
     predicted, references = lay_out(tmp_path)
@@ -261,7 +271,7 @@ def test_a_method_does_not_differ_from_itself(tmp_path: Path) -> None:
     methods = ["--predictions", f"before={first}", "--predictions", f"now={predicted}"]
     assert run(*methods, "--references", references, "--output", tmp_path / "both").exit_code == 0
     summary = _summary(tmp_path / "both")
-    for measure in summary["pairs"][0]["with_new_lesions"].values():
+    for measure in summary["comparisons"][0]["with_new_lesions"].values():
         names = ("difference_mean", "difference_mean_95", "wilcoxon_p")
         assert [measure[name] for name in names] == [0, [0, 0], 1]
     assert all(part["rank"] == [1, 1] for part in summary["ranking"]["measures"].values())
