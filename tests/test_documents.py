@@ -56,10 +56,23 @@ def test_every_link_leads_to_a_file_and_a_heading(document: Path) -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [REPOSITORY / "docs" / "method.md"],
+    [
+        document
+        for document in _documents()
+        if document.parent.name not in ("weights", "training")
+        and document.name not in ("RESULTS.md", "organisers.md", "outputs.md")
+    ],
     ids=lambda path: str(path.relative_to(REPOSITORY)),
 )
 def test_a_line_of_prose_has_at_most_100_columns(document: Path) -> None:
     """A table's row, a line of code or a picture cannot be broken."""
     prose = FENCE.sub("", document.read_text(encoding="utf-8"))
     assert [line for line in prose.splitlines() if len(line) > COLUMNS and line[0] not in "|!"] == []
+
+
+def test_the_readme_s_numbers_are_those_of_the_card() -> None:
+    readme, card = ((REPOSITORY / name).read_text() for name in ("README.md", "weights/MODEL_CARD.md"))
+    said = re.search(r"F1 (0\.\d+), Dice (0\.\d+), and (0\.\d+) false lesions a\npair without change", readme)
+    assert said
+    assert f"mean F1 {said[1]}, Dice {said[2]} where lesions are new" in card
+    assert f"{said[3]} false lesions a pair without change" in card

@@ -40,7 +40,6 @@ def test_the_files_that_repeat_the_version_have_this_one() -> None:
         path.name: {"".join(groups) for groups in repeated.findall(text)} for path, text in texts.items()
     }
     assert {name for name, versions in found.items() if versions} >= {
-        "README.md",
         "CITATION.cff",
         "Dockerfile",
         "boutiques.json",

@@ -187,6 +187,7 @@ def _run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_folders_become_a_segmentation_and_only_it_holds_the_name(
     folders: tuple[Path, Path], weights: Path, tmp_path: Path
 ) -> None:

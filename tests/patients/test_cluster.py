@@ -127,6 +127,7 @@ def _kill_one_at_work(
                 killed.append(busy[0])
 
 
+@pytest.mark.slow
 def test_a_killed_worker_s_patient_is_done_by_the_other_and_every_patient_ends_once(
     scans: tuple[Path, Path], weights: Path, scheduler: str, tmp_path: Path
 ) -> None:
@@ -192,6 +193,7 @@ def test_a_gpu_is_a_resource_of_a_worker(
     assert result.exit_code == 1
 
 
+@pytest.mark.slow
 def test_a_patient_that_kills_its_workers_is_reported(
     scans: tuple[Path, Path], weights: Path, scheduler: str, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def case(scans: tuple[Path, Path], tmp_path: Path) -> Case:
     return Case("P1", folder / "flair_time01.nii.gz", folder / "flair_time02.nii.gz")
 
 
+@pytest.mark.slow
 def test_a_broken_patient_is_reported_and_a_second_run_does_only_what_is_missing(
     scans: tuple[Path, Path], weights: Path, tmp_path: Path
 ) -> None:
@@ -287,7 +288,7 @@ def test_jobs_are_done_side_by_side_and_the_summary_is_kept_current(
     assert list(_summary(output)) == ["A", "B", "C", "D"]
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_stopped_run_ends_soon_and_leaves_nothing_half_done(
     jobs: int, scans: tuple[Path, Path], weights: Path, tmp_path: Path
 ) -> None:
@@ -321,6 +322,7 @@ def test_a_stopped_run_ends_soon_and_leaves_nothing_half_done(
     assert _summary(output) == {}
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_nothing_that_looks_whole_and_the_next_completes_it(
     scans: tuple[Path, Path], weights: Path, tmp_path: Path
 ) -> None:
