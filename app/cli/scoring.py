@@ -203,7 +203,7 @@ def evaluate(
     jobs: list[Job] = []
     if references:
         jobs = masks.find_jobs(fresh, references, experts, missing == "empty", problems)
-    scores = tables.read_all(earlier, taken=[method.name for method in fresh])
+    scores = tables.read_evaluations(earlier, [method.name for method in fresh], problems)
     order = [*(score.rater for score in scores), *(method.name for method in fresh)]
     scored = challenge.score_all(jobs, threads or machine.available_cpus(), problems)
     with click.progressbar(scored, len(jobs), label="masks", file=sys.stderr) as bar:
@@ -211,7 +211,7 @@ def evaluate(
     if problems and not (keep_going and scores):
         raise InputError(masks.in_words(problems))
     raters = summary.group_scores(scores, order)
-    pages.write_evaluation(raters, {score.case for score in scores} | {job.case for job in jobs}, output)
+    pages.write_evaluation(raters, summary.expected_cases(order, jobs, scores), output)
     click.echo(f"{len(scores)} masks scored: {output / 'summary.md'}")
     if problems:
         raise InputError(f"left out, {masks.in_words(problems)}")

@@ -5,7 +5,7 @@ Every number of the page stands in summary.csv, one a row, and in summary.json.
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,13 @@ SUMMARY_FIELDS = (
 )
 
 
-def write_evaluation(raters: Raters, cases: Iterable[str], output: Path) -> None:
-    """Write everything. `cases`: those that every method should have. Figures need matplotlib.
+def write_evaluation(raters: Raters, expected: dict[str, set[str]], output: Path) -> None:
+    """Write everything; figures need matplotlib. `expected`: {rater: the cases that it should have}.
 
     What an earlier evaluation left in the folder and this one does not write is removed, so that all files
     there belong together.
     """
-    summary = summarise(raters, cases)
+    summary = summarise(raters, expected)
     for name in (tables.CALIBRATION, *(f"{figure}.png" for figure in figures.NAMES)):
         (output / name).unlink(missing_ok=True)
     tables.write_tables([score for own in raters.values() for score in own], output)

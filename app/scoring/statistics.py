@@ -21,15 +21,19 @@ DECIMALS = 6  # of the tables, and of what is compared: a difference of 1e-17 is
 Floats = npt.NDArray[np.float64]
 
 
-def drawn(cases: int) -> npt.NDArray[np.int64]:
-    """Indices of the cases of every resample: (RESAMPLES, cases). The same for the same number of cases."""
-    return np.random.default_rng(SEED).integers(cases, size=(RESAMPLES, cases))
+def drawn(cases: int, group: int = 0) -> npt.NDArray[np.int64]:
+    """Indices of the cases of every resample: (RESAMPLES, cases).
+
+    The same for the same group and number of cases; groups of cases are drawn independently of each other.
+    """
+    seed = [SEED, group] if group else SEED
+    return np.random.default_rng(seed).integers(cases, size=(RESAMPLES, cases))
 
 
-def drawn_counts(cases: int) -> Floats:
+def drawn_counts(cases: int, group: int = 0) -> Floats:
     """How often each case is in every resample of `drawn`: (RESAMPLES, cases)."""
     counts = np.zeros((RESAMPLES, cases))
-    np.add.at(counts, (np.arange(RESAMPLES)[:, None], drawn(cases)), 1)
+    np.add.at(counts, (np.arange(RESAMPLES)[:, None], drawn(cases, group)), 1)
     return counts
 
 
@@ -98,9 +102,9 @@ def ranks(values: Floats, higher_is_better: bool) -> npt.NDArray[np.int64]:
     return ranked
 
 
-def resampled_means(values: Floats) -> Floats:
-    """Mean over the cases of every resample: (RESAMPLES, raters). `values`: (raters, cases)."""
-    means: Floats = drawn_counts(values.shape[1]) @ values.T / values.shape[1]
+def resampled_means(values: Floats, group: int = 0) -> Floats:
+    """Mean over the cases of every resample of a group: (RESAMPLES, raters). `values`: (raters, cases)."""
+    means: Floats = drawn_counts(values.shape[1], group) @ values.T / values.shape[1]
     return means
 
 
@@ -142,7 +146,7 @@ def roc(positives: Floats, negatives: Floats) -> list[tuple[float, float, float]
 
 
 def auc(positives: Floats, negatives: Floats) -> dict[str, Any]:
-    """Area under the ROC curve with its 95 % bootstrap interval; both groups are drawn apart.
+    """Area under the ROC curve with its 95 % bootstrap interval, for which both groups are drawn apart.
 
     It is the chance that a positive patient has the larger value, equal ones counting half; nan if a group
     is empty.
@@ -150,14 +154,8 @@ def auc(positives: Floats, negatives: Floats) -> dict[str, Any]:
     if not (positives.size and negatives.size):
         return {"value": math.nan, "value_95": [math.nan, math.nan]}
     wins = (np.sign(positives[:, None] - negatives[None, :]) + 1) / 2
-    resampled = (drawn_counts(positives.size) @ wins * _other_counts(negatives.size)).sum(axis=1)
+    resampled = (drawn_counts(positives.size) @ wins * drawn_counts(negatives.size, group=1)).sum(axis=1)
     return {"value": float(wins.mean()), "value_95": list(_middle_95(resampled / wins.size))}
-
-
-def _other_counts(cases: int) -> Floats:
-    """Like `drawn_counts`, from another seed, so that two groups are drawn independently of each other."""
-    rng = np.random.default_rng([SEED, 1])
-    return rng.multinomial(cases, np.full(cases, 1 / cases), size=RESAMPLES).astype(float)
 
 
 def _middle_95(values: npt.NDArray[Any]) -> tuple[float, float]:

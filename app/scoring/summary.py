@@ -17,7 +17,7 @@ from .. import __version__
 from ..errors import InputError
 from . import metrics, statistics
 from .challenge import BINS, Score
-from .masks import ALL_EXPERTS, is_expert
+from .masks import ALL_EXPERTS, Job, is_expert
 from .metrics import CaseMetrics
 
 VOLUME_EDGES_MM3 = (3, 10, 30, 100, 300, 1000, 3000, math.inf)  # bins of lesion size
@@ -58,20 +58,29 @@ def group_scores(scores: Iterable[Score], names: Sequence[str]) -> Raters:
     return {rater: list(own.values()) for rater, own in raters.items()}
 
 
-def summarise(raters: Raters, cases: Iterable[str]) -> Summary:
-    """All of summary.json. `cases`: those that every method should have."""
+def expected_cases(names: Iterable[str], jobs: Sequence[Job], scores: Sequence[Score]) -> dict[str, set[str]]:
+    """{rater: the cases that it should have}: all of them for methods, those with a mask for experts."""
+    cases = {score.case for score in scores} | {job.case for job in jobs}
+    expected = {name: cases for name in names if not is_expert(name)}
+    for job in jobs:
+        if is_expert(job.rater):
+            expected.setdefault(job.rater, set()).add(job.case)
+    return expected
+
+
+def summarise(raters: Raters, expected: dict[str, set[str]]) -> Summary:
+    """All of summary.json. `expected` is that of `expected_cases`."""
     experts = [score for rater, own in raters.items() if is_expert(rater) for score in own]
     together = {ALL_EXPERTS: experts} if experts else {}
     methods = {rater: own for rater, own in raters.items() if not is_expert(rater)}
-    expected = sorted(cases)
     return {
         "version": __version__,
         "rules": dataclasses.asdict(metrics.OFFICIAL),
         "bootstrap": {"resamples": statistics.RESAMPLES, "seed": statistics.SEED},
         "missing": {rater: [score.case for score in own if score.missing] for rater, own in methods.items()},
         "left_out": {
-            rater: [case for case in expected if case not in {score.case for score in own}]
-            for rater, own in methods.items()
+            rater: sorted(cases - {score.case for score in raters.get(rater, ())})
+            for rater, cases in expected.items()
         },
         "raters": {rater: _summarise_rater(own) for rater, own in (raters | together).items()},
         "ranking": rank(methods) if len(methods) > 1 else None,
@@ -86,22 +95,24 @@ def rank(methods: Raters) -> Summary:
     """
     measures, resampled = {}, {}
     for measure, higher_is_better in OFFICIAL.items():
-        cases = _common(methods.values(), measure in GROUPS["with_new_lesions"])
+        new_lesions = measure in GROUPS["with_new_lesions"]
+        cases = _common(methods.values(), new_lesions)
         if not cases:
             continue
         values = np.array([_values(own, measure, cases) for own in methods.values()])
         ranked = statistics.ranks(values.mean(axis=1), higher_is_better)
-        resampled[measure] = statistics.ranks(statistics.resampled_means(values), higher_is_better)
+        means = statistics.resampled_means(values, group=0 if new_lesions else 1)
+        resampled[measure] = statistics.ranks(means, higher_is_better)
         measures[measure] = {
             "cases": len(cases),
             "mean": values.mean(axis=1).tolist(),
             **statistics.stability(ranked, resampled[measure]),
         }
     if measures:
-        means = np.mean([part["rank"] for part in measures.values()], axis=0)
-        drawn = np.mean(list(resampled.values()), axis=0)
-        ranked, again = (statistics.ranks(part, higher_is_better=False) for part in (means, drawn))
-        measures["overall"] = {"mean": means.tolist(), **statistics.stability(ranked, again)}
+        mean_ranks = np.mean([part["rank"] for part in measures.values()], axis=0)
+        redrawn = np.mean(list(resampled.values()), axis=0)
+        ranked, again = (statistics.ranks(part, higher_is_better=False) for part in (mean_ranks, redrawn))
+        measures["overall"] = {"mean": mean_ranks.tolist(), **statistics.stability(ranked, again)}
     return {"methods": list(methods), "measures": measures}
 
 

@@ -65,26 +65,29 @@ def is_evaluation(folder: Path) -> bool:
     return (folder / CASES).is_file()
 
 
-def read_all(methods: Iterable[Method], taken: Iterable[str]) -> list[Score]:
+def read_evaluations(methods: Iterable[Method], taken: Iterable[str], problems: list[str]) -> list[Score]:
     """The scores of earlier evaluations: those of their methods and of their experts.
 
-    A method keeps its name, or gets the one that was asked for. Raises InputError if a table is none of ours,
-    or if two methods share a name; those of `taken` are in use already.
+    A method keeps its name, or gets the one that was asked for. A table that is none of ours, and a second
+    method of one name, add a line to `problems`; the names of `taken` are in use already.
     """
     scores: list[Score] = []
     names = set(taken)
     for method in methods:
-        own = _read_evaluation(method)
+        try:
+            own = _read_evaluation(method)
+        except InputError as error:
+            problems.append(str(error))
+            continue
         raters = {score.rater for score in own if not is_expert(score.rater)}
+        twice = ", ".join(sorted(names & raters))
         if method.asked and len(raters) > 1:
-            raise InputError(
-                f"{method.folder}: {len(raters)} methods in it; wanted it without {method.name}="
-            )
-        if names & raters:
-            twice = ", ".join(sorted(names & raters))
-            raise InputError(f"{method.folder}: a second method called {twice}; wanted NAME=FOLDER")
-        names |= raters
-        scores += own
+            problems.append(f"{method.folder}: {len(raters)} methods in it; wanted it without {method.name}=")
+        elif twice:
+            problems.append(f"{method.folder}: a second method called {twice}; wanted NAME=FOLDER")
+        else:
+            names |= raters
+            scores += own
     return scores
 
 

@@ -353,7 +353,7 @@ def test_all_bad_files_of_all_methods_are_listed_at_once(tmp_path: Path) -> None
     assert "Error: left out, 4 problems with the masks:" in left_out.stderr
     assert all(sum(line in text for text in left_out.stderr.splitlines()) == 1 for line in lines)
     summary = _summary(tmp_path / "out")
-    assert summary["left_out"] == {"pred": ["02", "03"], "second": ["04"]}
+    assert summary["left_out"] == {"pred": ["02", "03"], "second": ["04"], "none": list(CASES)}
     assert summary["ranking"]["measures"]["f1"]["cases"] == 1  # 01 is the only one of both
     page = (tmp_path / "out" / "summary.md").read_text()
     assert "pred: left out, since it could not be scored: 02, 03." in page

@@ -72,6 +72,13 @@ def test_how_often_each_rank_is_taken() -> None:
     assert part["kendall_tau"] == pytest.approx(0.75 - 0.25, abs=0.04)
 
 
+def test_groups_of_cases_are_drawn_apart() -> None:
+    """Of 20 cases each, the first is drawn k times in both groups at once no more often than by chance."""
+    first, second = (statistics.drawn_counts(20, group)[:, 0] for group in (0, 1))
+    assert first.mean() == pytest.approx(1, abs=0.05)
+    assert np.corrcoef(first, second)[0, 1] == pytest.approx(0, abs=0.04)
+
+
 def test_a_clear_ranking_is_firm() -> None:
     values = np.array([[0.1, 0.2, 0.3], [0.7, 0.8, 0.9], [0.4, 0.5, 0.6]])
     ranked = statistics.ranks(values.mean(axis=1), True)
