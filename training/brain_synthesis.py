@@ -127,13 +127,11 @@ def brain_of(labels: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
     return filled
 
 
-def read_scanned_head(scan: Path, mask: Path) -> ScannedHead:
-    """Read a scan and its brain mask, on one grid; holes of the mask are filled."""
-    values = normalise(torch.from_numpy(array(coarse_scan(sitk.ReadImage(str(scan)), SPACING_MM))))
-    brain = torch.from_numpy(
-        array(coarse_scan(sitk.BinaryFillhole(sitk.ReadImage(str(mask)) > 0), SPACING_MM))
-    )
-    return ScannedHead(values, brain)
+def scanned_head(scan: sitk.Image, brain: sitk.Image) -> ScannedHead:
+    """A scan and its brain mask, on one grid; holes of the mask are filled."""
+    values = normalise(torch.from_numpy(array(coarse_scan(scan, SPACING_MM))))
+    filled = sitk.BinaryFillhole(sitk.Cast(brain > 0, sitk.sitkUInt8))
+    return ScannedHead(values, torch.from_numpy(array(coarse_scan(filled, SPACING_MM))))
 
 
 def draw_example(head: Head, rng: torch.Generator) -> Example:

@@ -48,7 +48,8 @@ def fit(score: Values, real: Values, weight: Values) -> Knots:
 def probability(score: Values, knots: Knots) -> Values:
     """Straight lines between the knots, held at the ends."""
     at, worth = zip(*knots, strict=True)
-    return np.interp(score, at, worth)
+    said: Values = np.interp(score, at, worth)
+    return said
 
 
 def reliability(said: Values, real: Values, weight: Values) -> list[tuple[float, float, float]]:

@@ -20,6 +20,7 @@ LESIONS = 44  # a case, where there is room: 440 in the ten cases
 VISIBLE_Z = 0.5  # a voxel shows the lesion from here on; sizes are those of what shows
 BORDER = 0.5  # of a lesion's height: where experts draw (P14's new lesions cross it within half a voxel of the drawn border)
 CONTRASTS_Z = (1.5, 4.5)
+APART_MM = 8  # one lesion from the next place, at least
 CHOOSING_SEED, REPORTING_SEED = 101, 1  # other shapes and places for choosing than for reporting
 
 
@@ -72,20 +73,22 @@ def paint(case: Case, shapes: Shapes, rng: torch.Generator) -> Painted:
     while len(contrasts) < LESIONS and free.any():
         chosen = torch.multinomial(torch.from_numpy(free[free > 0]), 1, generator=rng)
         spot = [int(axis[int(chosen)]) for axis in np.nonzero(free)]
-        contrast, one = uniform(rng, *CONTRASTS_Z), torch.zeros_like(excess)
-        put(
-            one,
-            contrast * resized(draw_shape(shapes, rng), uniform(rng, 0.8, 1.25), uniform(rng, 0.5, 0.9)),
-            spot,
+        contrast = uniform(rng, *CONTRASTS_Z)
+        lesion = contrast * resized(draw_shape(shapes, rng), uniform(rng, 0.8, 1.25), uniform(rng, 0.5, 0.9))
+        box = tuple(
+            slice(max(at - side // 2 - APART_MM, 0), at + side // 2 + APART_MM + 2)
+            for at, side in zip(spot, lesion.shape, strict=True)
         )
-        visible = (one.numpy() > VISIBLE_Z) & case.brain
-        free[ndimage.maximum_filter(visible, size=17)] = 0
+        one = torch.zeros(case.brain[box].shape)
+        put(one, lesion, [at - side.start for at, side in zip(spot, box, strict=True)])
+        visible = (one.numpy() > VISIBLE_Z) & case.brain[box]
+        free[box][ndimage.maximum_filter(visible, size=2 * APART_MM + 1)] = 0
         free[tuple(spot)] = 0
-        if visible.any() and not (visible & known).any():
+        if visible.any() and not (visible & known[box]).any():
             contrasts.append(contrast)
-            labels[visible] = len(contrasts)
-            inside |= visible & (one.numpy() > BORDER * float(one.max()))
-            excess = torch.maximum(excess, one)
+            labels[box][visible] = len(contrasts)
+            inside[box] |= visible & (one.numpy() > BORDER * float(one.max()))
+            excess[box] = torch.maximum(excess[box], one)
     # no lesion in fluid, and as sharp as the follow-up shows its own: it is painted on the scan as it is
     solid = 1 / (1 + np.exp(-3 * (z[1] + 1.8)))
     followup = np.clip(1 + (z[1] + excess.numpy() * solid) / 4, 0, 3) * case.brain

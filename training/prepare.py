@@ -120,8 +120,8 @@ def prepare_open_data(data: Path, out: Path) -> None:
         )
 
 
-def training_scans(data: Path) -> Iterator[tuple[str, sitk.Image, sitk.Image, sitk.Image, bool]]:
-    """(name, FLAIR, brain mask, lesion mask, whether that has all lesions) of the real scans for training, each on the scan's grid."""
+def longitudinal_scans(data: Path) -> Iterator[tuple[str, sitk.Image, sitk.Image, sitk.Image]]:
+    """(patient, FLAIR with skull, brain mask, mask of marked changes) of the patients of 2-D scans who do not validate."""
     longitudinal = data / "open_ms_data" / "longitudinal"
     for raw in sorted((longitudinal / "raw").glob("patient*/study*_FLAIR.nii.gz")):
         patient = raw.parent.name
@@ -134,6 +134,12 @@ def training_scans(data: Path) -> Iterator[tuple[str, sitk.Image, sitk.Image, si
         ).GetInverse()
         masks = [storage.read_mask(common / name) for name in ("brainmask.nii.gz", "gt.nii.gz")]
         brain, changes = [sitk.Resample(mask, scan, to_scan, sitk.sitkNearestNeighbor) for mask in masks]
+        yield patient, scan, brain, changes
+
+
+def training_scans(data: Path) -> Iterator[tuple[str, sitk.Image, sitk.Image, sitk.Image, bool]]:
+    """(name, FLAIR, brain mask, lesion mask, whether that has all lesions) of the real scans for training, each on the scan's grid."""
+    for patient, scan, brain, changes in longitudinal_scans(data):
         yield patient, scan, brain, changes, False
     for path in sorted((data / "open_ms_data" / "cross_sectional" / "MNI").glob("patient*/FLAIR*.nii.gz")):
         scan = storage.read(path)

@@ -9,15 +9,13 @@ at a step depends on seed and step only.
 """
 
 import argparse
-import copy
+import contextlib
 import csv
 import dataclasses
 import math
-import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,17 +27,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 from app.config import MAPS, Config, NetworkConfig, WindowConfig
 from app.errors import InputError
+from app.machine import choose_device
 from app.method import checkpoint
 from app.method.model import UNet3D
 from app.method.predictor import probabilities, sliding_window
 from training import commands, folds, processes, scoring
 from training.config import PAPER_RECIPE, ChallengeConfig, TrainConfig
-from training.dataset import open_stream, sample_seed, stack
+from training.dataset import Batch, open_stream, sample_seed, stack
 from training.loss import LOSSES
+from training.run import Progress, Run, begin, learning_rate, provenance, resume, save, start_from, take_step
 from training.scoring import Case
 
 LOG_STEPS = 20
 DROPOUT_SEEDS = 2**31  # apart from those of the patches
+OPEN_DATA = "open data of training/README.md; patients 01, 03, P14 and P2 for validation only"
 
 
 def main() -> None:
@@ -81,9 +82,7 @@ def main() -> None:
         default=math.inf,
         help="wall-clock after which the run stops, to go on when called again",
     )
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu"
-    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     arguments = parser.parse_args()
 
     def given(*names: str) -> dict[str, Any]:
@@ -97,7 +96,7 @@ def main() -> None:
     patches = dataclasses.replace(recipe.patches, **given("patch", "iqda", "head"))
     settings = given("steps", "seed", "batch", "features", "dropout", "loss", "precision", "validate_steps")
     config = dataclasses.replace(recipe, patches=patches, **settings)
-    device = processes.join(arguments.device)
+    device = processes.join(choose_device(arguments.device).type)
     train(
         arguments.prepared,
         arguments.run,
@@ -110,19 +109,9 @@ def main() -> None:
     processes.leave()
 
 
-@dataclass
-class Progress:
-    """How far a run is."""
-
-    step: int = 0
-    seconds: float = 0.0
-    best: float = -math.inf  # selection score
-    waited: int = 0  # validations since then
-
-
 def train(
     prepared: Path,
-    run: Path,
+    folder: Path,
     config: TrainConfig,
     device: torch.device,
     fold: int | None = None,
@@ -130,142 +119,143 @@ def train(
     stop_at: int | None = None,
     start: Path | None = None,
 ) -> None:
-    """Run, or go on with, one training, until its last step, `stop_at`, or `minutes` have passed. A new run begins with the weights of `start`.
+    """Run, or go on with, one training, until its last step, `stop_at`, or `minutes` have passed.
 
-    `run/best.pt` and `run/last.pt` are checkpoints for app.method.predictor. Raises InputError if the batch cannot be shared among the processes.
+    A new run begins with the weights of `start`. `folder/best.pt` and `folder/last.pt` are checkpoints for
+    app.method.predictor. Raises InputError if the batch cannot be shared among the processes.
     """
-    began = time.monotonic()
+    clock = _Clock(device)
     share, rest = divmod(config.batch, processes.count())
     if rest:
         raise InputError(f"a batch of {config.batch} for {processes.count()} processes; wanted a multiple")
-    first_process = processes.rank() == 0
-    run.mkdir(parents=True, exist_ok=True)
-    # oneDNN's 3-D convolution is off by 3e-4 in the logits and by some hundredths in the gradients for two patches at a time (torch 2.13, AVX-512)
-    torch.backends.mkldnn.enabled = config.precision == "bfloat16"  # type: ignore[assignment]
-    torch.manual_seed(config.seed)  # initial weights
-    classes = len(MAPS) if outputs_of(config) == "maps" else 2
-    network = UNet3D(NetworkConfig(channels_out=classes, features=config.features, dropout=config.dropout))
-    if start is not None:
-        load_weights(network, start)
-    network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    average = copy.deepcopy(network).eval().requires_grad_(False)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, betas=(0.9, 0.999), weight_decay=config.weight_decay
-    )
     training, held_out = folds.split(prepared, fold) if fold is not None else ([], [])
     stream = open_stream(prepared, training, config.patches, config.seed, device)
+    first_process = processes.rank() == 0
     cases = scoring.read_cases(prepared / "pairs", held_out or None) if first_process else []
+    folder.mkdir(parents=True, exist_ok=True)
+    run = _begin(folder, config, device, start)
+    trained: nn.Module = DistributedDataParallel(run.network) if processes.count() > 1 else run.network
 
-    state, progress = run / "state.pt", Progress()
-    if state.is_file():
-        saved = torch.load(state, map_location=device, weights_only=True)
-        network.load_state_dict(saved["network"])
-        average.load_state_dict(saved["average"])
-        optimiser.load_state_dict(saved["optimiser"])
-        progress = Progress(**saved["progress"])
-        _say(f"goes on at step {progress.step}, after {progress.seconds:.0f} s")
-
-    trained: nn.Module = DistributedDataParallel(network) if processes.count() > 1 else network
-    first, before, saved_at = progress.step, progress.seconds, began
-    loop_began, drawing, validating, losses = time.monotonic(), 0.0, 0.0, []
+    progress = run.progress
+    first, before = progress.step, progress.seconds
+    losses: list[Tensor] = []
     end = config.steps if stop_at is None else stop_at
     while progress.step < end and progress.waited < config.patience:
-        step = progress.step
-        number = step * config.batch + processes.rank() * share  # of this process's first patch
-        drawn_from = _now(device)
-        batch = stack([stream.sample(number + i) for i in range(share)])
-        drawing += _now(device) - drawn_from
-
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, config)
-        network.train()
-        torch.manual_seed(DROPOUT_SEEDS + sample_seed(config.seed, number))
-        with _autocast(device, config):
-            logits = trained(batch.scans.contiguous(memory_format=torch.channels_last_3d))
-        loss = LOSSES[config.loss](logits, batch.truth, batch.scored)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.largest_gradient)
-        if torch.isfinite(norm):
-            optimiser.step()
-        else:
-            _say(f"step {step + 1}: the gradient is not finite; weights left as they are")
-        follow(average, network, min(config.ema, (step + 1) / (step + 10)))
-        losses.append(loss.detach())
-
-        progress.step = done = step + 1
-        here = time.monotonic() - began
-        progress.seconds = before + here
-        stopped = processes.first_says(here > 60 * minutes, device)
+        number = progress.step * config.batch + processes.rank() * share  # of this process's first patch
+        with clock.drawing():
+            batch = stack([stream.sample(number + i) for i in range(share)])
+        losses.append(_step(run, trained, batch, config, number, device))
+        done = progress.step
+        progress.seconds = before + clock.total()
+        stopped = processes.first_says(clock.total() > 60 * minutes, device)
         if done % LOG_STEPS == 0 or done == end or stopped:
-            training_seconds = _now(device) - loop_began - validating
-            row: dict[str, object] = {
-                "step": done,
-                "seconds": round(progress.seconds, 1),
-                "loss": round(float(torch.stack(losses).mean()), 6),
-                "rate": round(learning_rate(step, config), 6),
-                "patches_a_second": round((done - first) * config.batch / training_seconds, 3),
-                "drawing_share": round(drawing / training_seconds, 3),
-            }
-            _log(run / "log.csv", row)
+            _log(folder / "log.csv", clock.row(progress, losses, (done - first) * config.batch, config))
             losses = []
-        if done % config.validate_steps == 0 or done == config.steps:
+        validates = done % config.validate_steps == 0 or done == config.steps
+        if validates:
             if first_process:
-                validated_from = time.monotonic()
-                found = _validate(average, cases, config, run, done, progress.best, device)
-                progress.waited = 0 if found > progress.best else progress.waited + 1
-                progress.best = max(progress.best, found)
-                validating += time.monotonic() - validated_from
-            stopped = processes.first_says(
-                stopped or progress.waited >= config.patience, device
-            )  # the others wait here
-        if first_process and (
-            stopped
-            or done == end
-            or done % config.validate_steps == 0
-            or time.monotonic() - saved_at > 60 * config.checkpoint_minutes
-        ):
-            _save(state, network, average, optimiser, progress)
-            saved_at = time.monotonic()
+                with clock.validating():
+                    _validate(run, cases, config, folder, device)
+            stopped = processes.first_says(stopped or progress.waited >= config.patience, device)
+        if first_process and (stopped or validates or done == end or clock.saves(config.checkpoint_minutes)):
+            save(run, folder)
         if stopped:
             break
 
-    if first_process and not (run / "best.pt").is_file():  # stopped before the first validation
-        _validate(average, cases, config, run, progress.step, -math.inf, device)
+    if first_process and not (folder / "best.pt").is_file():  # stopped before the first validation
+        _validate(run, cases, config, folder, device)
+
+
+def _begin(folder: Path, config: TrainConfig, device: torch.device, start: Path | None) -> Run:
+    """The run that was saved in the folder, or a new one."""
+    # oneDNN's 3-D convolution is off by 3e-4 in the logits and by some hundredths in the gradients for two
+    # patches at a time (torch 2.13, AVX-512)
+    torch.backends.mkldnn.enabled = config.precision == "bfloat16"  # type: ignore[assignment]
+    torch.manual_seed(config.seed)  # initial weights
+    channels = len(MAPS) if outputs_of(config) == "maps" else 2
+    network = UNet3D(NetworkConfig(channels_out=channels, features=config.features, dropout=config.dropout))
+    if start is not None:
+        start_from(network, start)
+    run = begin(network, device, config.weight_decay)
+    resume(run, folder, device)
+    return run
+
+
+def _step(
+    run: Run, trained: nn.Module, batch: Batch, config: TrainConfig, number: int, device: torch.device
+) -> Tensor:
+    """One step with the batch whose first patch has this number; its loss. `trained` is the network, or its copy among processes."""
+    run.network.train()
+    torch.manual_seed(DROPOUT_SEEDS + sample_seed(config.seed, number))
+    with _autocast(device, config):
+        logits = trained(batch.scans.contiguous(memory_format=torch.channels_last_3d))
+    loss: Tensor = LOSSES[config.loss](logits, batch.truth, batch.scored)
+    take_step(run, loss, rate_of(run.progress.step, config), config.largest_gradient, config.ema)
+    return loss.detach()
+
+
+class _Clock:
+    """Where the time goes: drawing patches, validating, and the rest."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.began = self.saved_at = time.monotonic()
+        self.spent = {"drawing": 0.0, "validating": 0.0}
+        self.loop_began: float | None = None
+
+    @contextlib.contextmanager
+    def _measure(self, what: str) -> Iterator[None]:
+        since = self._now()
+        if self.loop_began is None:
+            self.loop_began = since
+        yield
+        self.spent[what] += self._now() - since
+
+    def drawing(self) -> contextlib.AbstractContextManager[None]:
+        return self._measure("drawing")
+
+    def validating(self) -> contextlib.AbstractContextManager[None]:
+        return self._measure("validating")
+
+    def total(self) -> float:
+        return time.monotonic() - self.began
+
+    def saves(self, every_minutes: float) -> bool:
+        """Whether it is time to save again."""
+        due = time.monotonic() - self.saved_at > 60 * every_minutes
+        if due:
+            self.saved_at = time.monotonic()
+        return due
+
+    def row(
+        self, progress: Progress, losses: list[Tensor], patches: int, config: TrainConfig
+    ) -> dict[str, object]:
+        """A line of the log."""
+        training = self._now() - (self.loop_began or self.began) - self.spent["validating"]
+        return {
+            "step": progress.step,
+            "seconds": round(progress.seconds, 1),
+            "loss": round(float(torch.stack(losses).mean()), 6),
+            "rate": round(rate_of(progress.step - 1, config), 6),
+            "patches_a_second": round(patches / training, 3),
+            "drawing_share": round(self.spent["drawing"] / training, 3),
+        }
+
+    def _now(self) -> float:
+        """Seconds, when what was asked of the device is done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.monotonic()
 
 
 def outputs_of(config: TrainConfig) -> Literal["new", "maps"]:
     return "maps" if config.loss == "maps" else "new"
 
 
-def load_weights(network: UNet3D, path: Path) -> None:
-    """Start from a published network. Raises InputError if it is another kind."""
-    published = checkpoint.load(path).network
-    if dataclasses.replace(published.config, dropout=network.config.dropout) != network.config:
-        raise InputError(f"{path}: a network of {published.config}; wanted {network.config}")
-    network.load_state_dict(published.state_dict())
-
-
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, a constant, then over the last `decay` of the steps a cosine down to `final_rate` of it.
-
-    So a run can be made longer as long as its decay has not begun: the same command with more steps goes on.
-    """
-    warm = min(1.0, (step + 1) / config.warmup_steps)
-    last = max(config.decay * (config.steps - 1), 1)
-    progress = min(max(1 - (config.steps - 1 - step) / last, 0.0), 1.0)
-    return (
-        config.learning_rate
-        * warm
-        * (config.final_rate + (1 - config.final_rate) * (1 + math.cos(math.pi * progress)) / 2)
+def rate_of(step: int, config: TrainConfig) -> float:
+    return learning_rate(
+        step, config.steps, config.learning_rate, config.warmup_steps, config.decay, config.final_rate
     )
-
-
-@torch.no_grad()
-def follow(average: UNet3D, network: UNet3D, keep: float) -> None:
-    """Move the averaged weights towards the trained ones."""
-    for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
-        slow.lerp_(fast, 1 - keep)
 
 
 def probability_of(
@@ -287,24 +277,16 @@ def probability_of(
     return probability
 
 
-def _validate(
-    network: UNet3D,
-    cases: list[Case],
-    config: TrainConfig,
-    run: Path,
-    step: int,
-    best: float,
-    device: torch.device,
-) -> float:
-    """Score the averaged weights on the real pairs, log the best operating point, keep the weights if it is the best so far; the selection score."""
-    before = time.monotonic()
+def _validate(run: Run, cases: list[Case], config: TrainConfig, folder: Path, device: torch.device) -> None:
+    """Score the averaged weights on the real pairs, log the best operating point, keep the weights, also as the best if they are."""
+    before, network, progress = time.monotonic(), run.average, run.progress
     found_in = {case.name: probability_of(network, case, config, device) for case in cases}
     results = scoring.table(found_in, cases, config.operating_points)
     chosen, *_ = scoring.best(results, cases)
     found = scoring.selection(results[chosen], cases)
     f1, dice, false = scoring.summary(results[chosen], cases)
     row: dict[str, object] = {
-        "step": step,
+        "step": progress.step,
         "threshold": chosen.threshold,
         "certain": chosen.certain,
         "minimum_mm3": chosen.minimum_volume_mm3,
@@ -314,63 +296,34 @@ def _validate(
     }
     for case in cases:
         m = results[chosen][case.name]
-        row[case.name] = (
-            f"F1 {m.f1:.2f} Dice {m.dice:.2f} sens {m.sensl:.2f} ppv {m.ppvl:.2f} false {m.false_lesions}"
-        )
+        rates = f"F1 {m.f1:.2f} Dice {m.dice:.2f} sens {m.sensl:.2f} ppv {m.ppvl:.2f}"
+        row[case.name] = f"{rates} false {m.false_lesions}"
     row["seconds"] = round(time.monotonic() - before, 1)
-    _log(run / "validation.csv", row)
+    _log(folder / "validation.csv", row)
     windows = WindowConfig(side=config.patches.patch)
     settings = Config(network=network.config, windows=windows, point=chosen, outputs=outputs_of(config))
-    provenance = _provenance(config, step, found)
-    checkpoint.save(run / "last.pt", network, settings, provenance)
-    if found > best:
-        checkpoint.save(run / "best.pt", network, settings, provenance)
-    return found
-
-
-def _save(
-    state: Path, network: UNet3D, average: UNet3D, optimiser: torch.optim.Optimizer, progress: Progress
-) -> None:
-    """Write aside, then rename: a run that is ended meanwhile keeps its last state."""
-    content = {
-        "network": network.state_dict(),
-        "average": average.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "progress": dataclasses.asdict(progress),
-    }
-    unfinished = state.with_suffix(".unfinished")
-    torch.save(content, unfinished)
-    unfinished.replace(state)
+    origin = _provenance(config, progress.step, found)
+    checkpoint.save(folder / "last.pt", network, settings, origin)
+    if found > progress.best:
+        checkpoint.save(folder / "best.pt", network, settings, origin)
+    progress.waited = 0 if found > progress.best else progress.waited + 1
+    progress.best = max(progress.best, found)
 
 
 def _provenance(config: TrainConfig, step: int, found: float) -> dict[str, str]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     challenge = isinstance(config.patches, ChallengeConfig)
-    return {
-        "command": " ".join(["python", "-m", "training.train", *sys.argv[1:]]),
-        "commit": commit or "unknown",
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "data": "MSSEG-2 training patients but for one fold, which validates"
-        if challenge
-        else "open data of training/README.md; patients 01, 03, P14 and P2 for validation only",
+    data = "MSSEG-2 training patients but for one fold, which validates" if challenge else OPEN_DATA
+    cost = f"{scoring.FALSE_LESION_COST} a false lesion where none is new"
+    return provenance("training.train", sys.argv[1:], data) | {
         "step": str(step),
         "iqda": config.patches.iqda,
         "loss": config.loss,
-        "selection": f"{found:.4f}, mean of F1 and Dice on the validation pairs less {scoring.FALSE_LESION_COST} a false lesion where none is new",
+        "selection": f"{found:.4f}, mean of F1 and Dice on the validation pairs less {cost}",
     }
 
 
 def _autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
-
-
-def _now(device: torch.device) -> float:
-    """Seconds, when what was asked of the device is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.monotonic()
 
 
 def _log(path: Path, row: Mapping[str, object]) -> None:
@@ -383,12 +336,7 @@ def _log(path: Path, row: Mapping[str, object]) -> None:
         if new:
             writer.writeheader()
         writer.writerow(row)
-    _say(str(row))
-
-
-def _say(line: str) -> None:
-    if processes.rank() == 0:
-        print(line, flush=True)
+    print(row, flush=True)
 
 
 if __name__ == "__main__":

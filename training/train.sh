@@ -2,6 +2,7 @@
 # Rebuild weights/ from open data, or from the MSSEG-2 challenge's patients by the paper's recipe (hours on a GPU; see training/README.md):
 #   training/train.sh --open DIR
 #   training/train.sh --msseg2 DIR
+# Rebuild weights/brain.pt, the brain extraction, from open data (an hour on one core):  training/train.sh --brain DIR
 # Try both chains on made-up data, without touching weights/:  training/train.sh --tiny
 # In the environment: RUNS and WEIGHTS (folders), STEPS, FEATURES, MINUTES (a run, at most), FOLDS and PREPROCESSING (--msseg2), PYTHON.
 set -eu
@@ -17,10 +18,8 @@ open_recipe() (
     shift 3
     [ -d "$data/open_ms_pairs" ] || "$PYTHON" -m training.open_pairs --data "$data"
     "$PYTHON" -m training.prepare --data "$data" --out "$runs/prepared"
-    # a network of label-map heads alone and one of real scans alone err at different places: their mean errs less than either (LOG.md)
-    "$PYTHON" -m training.train --prepared "$runs/prepared" --run "$runs/heads" --head 1 --seed 23 "$@"
-    "$PYTHON" -m training.train --prepared "$runs/prepared" --run "$runs/scans" --head 0 --seed 24 "$@"
-    "$PYTHON" -m training.publish "$runs/heads/last.pt" "$runs/scans/last.pt" --weights "$weights"
+    "$PYTHON" -m training.train --prepared "$runs/prepared" --run "$runs/maps" --seed 31 "$@"
+    "$PYTHON" -m training.publish "$runs/maps/last.pt" --weights "$weights"
     "$PYTHON" -m training.validate --prepared "$runs/prepared" --weights "$weights" --choose --card
 )
 
@@ -41,7 +40,7 @@ paper_recipe() (
 )
 
 usage() {
-    echo "usage: training/train.sh --open DIR | --msseg2 DIR | --tiny" >&2
+    echo "usage: training/train.sh --open DIR | --msseg2 DIR | --brain DIR | --tiny" >&2
     exit 2
 }
 
@@ -56,6 +55,11 @@ case "${1:-}" in
     [ $# -eq 2 ] || usage
     # shellcheck disable=SC2086
     paper_recipe "$2" "${RUNS:-runs/msseg2}" "${WEIGHTS:-weights}" "${FOLDS:-5}" "${PREPROCESSING:-native}" $asked
+    ;;
+--brain)
+    [ $# -eq 2 ] || usage
+    "$PYTHON" -m training.brain_train --data "$2" --run "${RUNS:-runs/brain}" --weights "${WEIGHTS:-weights}/brain.pt" \
+        ${STEPS:+--steps "$STEPS"}
     ;;
 --tiny)
     runs=$(mktemp -d)

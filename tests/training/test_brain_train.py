@@ -6,10 +6,15 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from app.errors import InputError
 from app.method.brain import BrainExtractor
+from app.method.model import UNet3D
 from tests.training.test_brain_synthesis import ball_head
 from training import brain_train
 from training.brain_synthesis import labelled_head
+from training.run import Run, begin, resume, save
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -17,58 +22,58 @@ def small_fields_of_view(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.brain_synthesis.FIELD_OF_VIEW", ((30, 32), (30, 32), (30, 32)))
 
 
+def begun(folder: Path) -> Run:
+    """A new run, or the one saved in a folder."""
+    torch.manual_seed(1)
+    run = begin(UNet3D(brain_train.NETWORK), CPU)
+    resume(run, folder, CPU)
+    return run
+
+
 def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
     head = labelled_head(ball_head(88))
-    run = brain_train.resume_or_start(tmp_path, seed=1)
-    brain_train.train_step(run, head, steps=10)
-    brain_train.save_state(run, tmp_path)
-    again = brain_train.resume_or_start(tmp_path, seed=1)
-    assert again.step == 1
-    for one, other in ((run.network, again.network), (run.mean, again.mean)):
+    run = begun(tmp_path)
+    brain_train.train_step(run, head, 10, torch.Generator().manual_seed(0))
+    save(run, tmp_path)
+    again = begun(tmp_path)
+    assert again.progress.step == 1
+    for one, other in ((run.network, again.network), (run.average, again.average)):
         assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
-    moments, kept = run.optimizer.state_dict()["state"], again.optimizer.state_dict()["state"]
+    moments, kept = run.optimiser.state_dict()["state"], again.optimiser.state_dict()["state"]
     assert all(torch.equal(moments[k]["exp_avg"], kept[k]["exp_avg"]) for k in moments)
-    # the same example comes next (the weights after it may differ by the rounding of bf16 sums, which depends on where memory lies)
-    assert brain_train.train_step(again, head, steps=10) == brain_train.train_step(run, head, steps=10)
+    # the weights after the next step may differ by the rounding of bf16 sums, which depends on where memory lies
+    losses = [brain_train.train_step(one, head, 10, torch.Generator().manual_seed(1)) for one in (run, again)]
+    assert losses[0] == losses[1]
 
 
 def test_a_gradient_that_is_not_finite_leaves_the_weights_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The bfloat16 backward pass of very small volumes gives one now and then; it would end every run."""
-    run = brain_train.resume_or_start(tmp_path, seed=1)
+    run = begun(tmp_path)
     before = [parameter.clone() for parameter in run.network.parameters()]
     monkeypatch.setattr(brain_train, "brain_loss", lambda logits, _: logits.sum() * float("nan"))
-    brain_train.train_step(run, labelled_head(ball_head(88)), steps=10)
+    brain_train.train_step(run, labelled_head(ball_head(88)), 10, torch.Generator().manual_seed(0))
     assert all(torch.equal(was, now) for was, now in zip(before, run.network.parameters(), strict=True))
-    assert run.step == 1
+    assert run.progress.step == 1
     assert capsys.readouterr().out == "step 1: the gradient is not finite; weights left as they are\n"
 
 
-def test_the_command_writes_weights_that_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "maps").mkdir()
-    sitk.WriteImage(sitk.GetImageFromArray(ball_head(88)), str(tmp_path / "maps" / "one.nii.gz"))
-    words = [
-        "--label-maps",
-        str(tmp_path / "maps"),
-        "--state",
-        str(tmp_path / "state"),
-        "--weights",
-        str(tmp_path / "brain.pt"),
-        "--steps",
-        "1",
-    ]
-    brain_train.main(words)
+def test_the_command_writes_weights_that_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maps = tmp_path / "data" / "SynthSeg" / "training_label_maps"
+    words = ["--data", str(tmp_path / "data"), "--run", str(tmp_path / "run")]
+    words += ["--weights", str(tmp_path / "brain.pt"), "--steps", "1"]
+    monkeypatch.setattr("sys.argv", ["brain_train", *words])
+    with pytest.raises(InputError, match="no SynthSeg/training_label_maps"):
+        brain_train.main()
+    maps.mkdir(parents=True)
+    sitk.WriteImage(sitk.GetImageFromArray(ball_head(88)), str(maps / "one.nii.gz"))
+    brain_train.main()
     assert "step 1 " in capsys.readouterr().out
-    extractor = BrainExtractor.from_file(tmp_path / "brain.pt", torch.device("cpu"))
+    extractor = BrainExtractor.from_file(tmp_path / "brain.pt", CPU)
     assert extractor.spacing_mm == 2.0 and extractor.threshold == brain_train.THRESHOLD
-
-
-def test_learning_rate() -> None:
-    # step 0: a hundredth of 2e-3 (cosine at its top); half way, past the rise: (1 + cos(pi/2)) / 2 = half of it; zero at the end
-    assert brain_train.learning_rate(0, 1000) == pytest.approx(2e-5)
-    assert brain_train.learning_rate(500, 1000) == pytest.approx(1e-3)
-    assert brain_train.learning_rate(1000, 1000) == pytest.approx(0)
 
 
 def test_loss_of_a_perfect_answer_is_small() -> None:

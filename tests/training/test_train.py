@@ -18,7 +18,8 @@ from training import folds
 from training.config import PAPER_RECIPE, SynthesisConfig, TrainConfig
 from training.dataset import PairStream
 from training.publish import publish
-from training.train import follow, learning_rate, main, train
+from training.run import follow, learning_rate
+from training.train import main, rate_of, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -49,10 +50,13 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_rate_warms_up_and_decays() -> None:
     config = TrainConfig(steps=101, warmup_steps=10, learning_rate=1.0, decay=0.4, final_rate=0.02)
-    assert learning_rate(0, config) == pytest.approx(0.1)
-    assert learning_rate(60, config) == 1.0  # the last 40 steps decay
-    assert learning_rate(80, config) == pytest.approx((1 + 0.02) / 2)  # the cosine is half way
-    assert learning_rate(100, config) == pytest.approx(0.02)
+    assert rate_of(0, config) == pytest.approx(0.1)
+    assert rate_of(60, config) == 1.0  # the last 40 steps decay
+    assert rate_of(80, config) == pytest.approx((1 + 0.02) / 2)  # the cosine is half way
+    assert rate_of(100, config) == pytest.approx(0.02)
+    # the brain's: a cosine from the first step to zero
+    assert learning_rate(500, 1001, peak=2e-3, warmup_steps=100, decay=1.0) == pytest.approx(1e-3)
+    assert learning_rate(1000, 1001, peak=2e-3, warmup_steps=100, decay=1.0) == pytest.approx(0)
 
 
 def test_a_run_starts_from_published_weights(prepared: Path, tmp_path: Path) -> None:
@@ -68,7 +72,7 @@ def test_a_run_starts_from_published_weights(prepared: Path, tmp_path: Path) -> 
 
 
 def test_rate_of_the_paper_stays() -> None:
-    assert {learning_rate(step, PAPER_RECIPE) for step in (0, 1, 1000, 74_999)} == {1e-4}
+    assert {rate_of(step, PAPER_RECIPE) for step in (0, 1, 1000, 74_999)} == {1e-4}
 
 
 def test_average_follows() -> None:
