@@ -2,8 +2,8 @@
 
     python -m training.msseg2 --data MSSEG2/training --out runs/msseg2/prepared
 
-A patient's folder holds flair_time01_on_middle_space.nii.gz, flair_time02_on_middle_space.nii.gz, ground_truth.nii.gz (the consensus) and
-ground_truth_expert1.nii.gz to 4. Arrays are `(z, y, x)` at 1 mm, axes running to superior, posterior and left.
+A patient's folder holds flair_time01_on_middle_space.nii.gz, flair_time02_on_middle_space.nii.gz, ground_truth.nii.gz (the consensus) and, for who has
+them, all of ground_truth_expert1.nii.gz to 4. Arrays are `(z, y, x)` at 1 mm, axes running to superior, posterior and left.
 """
 
 import argparse
@@ -64,9 +64,15 @@ def prepare_challenge(data: Path, out: Path, count: int, seed: int, preprocessin
 
 
 def prepare_patient(case: Case, extractor: BrainExtractor, preprocessing_by: Chain) -> Arrays:
-    """`channels`, `brain`, `truth_forward` (consensus), nothing to ignore, the four `experts`: on the network's grid, masks by nearest neighbour."""
+    """`channels`, `brain`, `truth_forward` (consensus), nothing to ignore, and `experts` where there are four masks of them.
+
+    On the network's grid, masks by nearest neighbour. Raises InputError where only some of the experts' masks are there.
+    """
     baseline, followup = storage.read(case.baseline), storage.read(case.followup)
-    names = ["ground_truth", *(f"ground_truth_expert{expert}" for expert in EXPERTS)]
+    names = ["ground_truth"]
+    own = [f"ground_truth_expert{expert}" for expert in EXPERTS]
+    if any((case.followup.parent / f"{name}.nii.gz").is_file() for name in own):
+        names += own
     masks = [storage.read_mask(case.followup.parent / f"{name}.nii.gz", followup) for name in names]
     aligned, pair = pipeline.prepare(
         baseline, followup, extractor, PreprocessConfig(), steps=Steps(preprocessing_by)
@@ -78,13 +84,13 @@ def prepare_patient(case: Case, extractor: BrainExtractor, preprocessing_by: Cha
         return sitk.GetArrayFromImage(moved)[box] > 0  # type: ignore[no-any-return]
 
     truth, *experts = (on_grid(mask) for mask in masks)
-    return {
+    arrays = {
         "channels": pair.channels()[:, *box].astype(np.float16),
         "brain": pair.brain[box],
         "truth_forward": truth,
         "ignore_forward": np.zeros_like(truth),
-        "experts": np.stack(experts),
     }
+    return arrays | {"experts": np.stack(experts)} if experts else arrays
 
 
 if __name__ == "__main__":

@@ -37,6 +37,18 @@ def test_the_experts_are_kept(challenge: Path) -> None:
         assert 0 < less.sum() < arrays["truth_forward"].sum()
 
 
+def test_one_mask_will_do_but_not_three(tmp_path: Path) -> None:
+    tiny.write_challenge(tmp_path / "data", np.random.default_rng(0))
+    for expert in msseg2.EXPERTS[:-1]:
+        (tmp_path / "data" / "002" / f"ground_truth_expert{expert}.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"ground_truth_expert1\.nii\.gz: no such file"):
+        msseg2.prepare_challenge(tmp_path / "data", tmp_path / "prepared", 2, 1, "none")
+    (tmp_path / "data" / "002" / "ground_truth_expert4.nii.gz").unlink()
+    msseg2.prepare_challenge(tmp_path / "data", tmp_path / "prepared", 2, 1, "none")
+    with np.load(tmp_path / "prepared" / "pairs" / "002.npz") as arrays:
+        assert "experts" not in arrays and arrays["truth_forward"].any()
+
+
 def test_a_patient_without_consensus_is_refused(tmp_path: Path) -> None:
     tiny.write_challenge(tmp_path / "data", np.random.default_rng(0))
     (tmp_path / "data" / "001" / "ground_truth.nii.gz").unlink()
