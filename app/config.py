@@ -50,6 +50,7 @@ class OperatingPoint:
 
     threshold: float = 0.5  # probability above which a voxel is a new lesion
     certain: float = 0.5  # probability that more than the minimum volume of a lesion must exceed
+    possible: float | None = None  # likewise, for a mark that is only possible; None: there are none
     minimum_volume_mm3: float = 3.0  # smaller lesions are dropped, as in the official score
     gain: float | None = (
         None  # share of a lesion's signal that the follow-up must have gained; None: any will do
@@ -66,6 +67,8 @@ class Config:
     point: OperatingPoint = field(default_factory=OperatingPoint)
     # what the outputs mean: a softmax over background and new lesion (the paper's), or a sigmoid for each of MAPS
     outputs: Literal["new", "maps"] = "new"
+    # how often a mark with that score (app.method.detection) is a new lesion: points of a rising line; () where it was not measured
+    calibration: tuple[tuple[float, float], ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)
@@ -80,4 +83,5 @@ class Config:
             windows=WindowConfig(**parts["windows"]),
             point=OperatingPoint(**parts["point"]),
             outputs=parts["outputs"],
+            calibration=tuple((score, share) for score, share in parts.get("calibration", ())),
         )

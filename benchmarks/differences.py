@@ -16,7 +16,8 @@ import numpy.typing as npt
 import torch
 from scipy import ndimage
 
-from training import commands, scoring
+from training import commands
+from training.cases import read_cases
 from training.config import SynthesisConfig
 from training.dataset import PairStream
 
@@ -65,7 +66,7 @@ def spread(values: npt.NDArray[np.floating]) -> float:
 def real(prepared: Path) -> dict[str, dict[str, float]]:
     """Each validation pair, forward."""
     found = {}
-    for case in scoring.read_cases(prepared / "pairs"):
+    for case in read_cases(prepared / "pairs"):
         if case.name.endswith("forward"):
             changed = ndimage.binary_dilation(case.truth | case.ignore, iterations=2)
             values = differences(case.channels, case.brain & ~changed)

@@ -34,7 +34,7 @@ from app.machine import choose_device, use_threads
 from app.method import predictor
 from app.method.predictor import Predictor, sliding_window
 from benchmarks.measuring import Cost, Worker, answer_when_asked, cost, heading
-from training import scoring
+from training import operating_points
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -234,7 +234,7 @@ def lesions_shared(
     probability: Array, other: Array, channels: Array, point: OperatingPoint
 ) -> tuple[int, int, int]:
     """How many lesions a map has at the shipped operating point, how many of these touch one of the other map, and how many that has."""
-    mask, wanted = (scoring.found(values, channels, point) for values in (probability, other))
+    mask, wanted = (operating_points.found(values, channels, point) for values in (probability, other))
     labels, count = ndimage.label(mask)
     return count, len(np.unique(labels[mask & wanted])), ndimage.label(wanted)[1]
 

@@ -14,7 +14,8 @@ import torch
 
 from app.machine import choose_device
 from app.method.predictor import Predictor
-from training import commands, scoring, yardstick
+from training import commands, operating_points, yardstick
+from training.cases import read_cases
 from training.marks import marks_of
 from training.painting import REPORTING_SEED, painted
 
@@ -28,12 +29,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=REPORTING_SEED)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    pairs = painted(scoring.read_cases(arguments.prepared / "pairs"), arguments.prepared, arguments.seed)
+    pairs = painted(read_cases(arguments.prepared / "pairs"), arguments.prepared, arguments.seed)
     for weights in arguments.weights:
         predictor = Predictor.from_folder(weights, choose_device("auto"))
         point = predictor.config.point
         marked = [marks_of(predictor(pair.channels, pair.brain), pair, point) for pair in pairs]
-        print(f"\n{weights}, as stored ({scoring.in_words(point)}):")
+        print(f"\n{weights}, as stored ({operating_points.in_words(point)}):")
         print(
             "\n".join(
                 yardstick.painted_lines(marked, dict.fromkeys(yardstick.patients(marked), point.certain))

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -m benchmarks.preprocessing --data ../shared/data [--only NAME ...]
 
 The weights learnt from scans prepared by the default, which therefore has the advantage. Scored as training.validate does, on a 1 mm grid, brain
-masks given: at the stored operating point, at the best of training.scoring's grid of points, and without a point: average precision of the voxels
+masks given: at the stored operating point, at the best of training.operating_points's grid of points, and without a point: average precision of the voxels
 inside the brain. Then how alike the two visits are, in spreads of the brain (1.4826 MAD; changes and the truth's ignore zones left out): the standard
 deviation of the follow-up's difference to the baseline in deep brain (8 mm and more inside), and of that difference smoothed by 8 mm, which is what
 differing bias fields leave.
@@ -22,10 +22,10 @@ from scipy import ndimage
 from app.arrays import Array, Mask
 from app.config import OperatingPoint, PreprocessConfig
 from app.method.predictor import Predictor
-from training import scoring
+from training import operating_points
+from training.cases import Case, read_cases
 from training.config import OPERATING_POINTS
 from training.prepare import VALIDATION, Arrays, prepare_pair
-from training.scoring import Case
 
 SHIPPED = PreprocessConfig()
 WAYS = {
@@ -63,7 +63,7 @@ def main() -> None:
         with TemporaryDirectory() as folder:
             for patient in VALIDATION:
                 np.savez(Path(folder) / f"{patient}.npz", allow_pickle=False, **arrays[patient])
-            cases = scoring.read_cases(Path(folder))
+            cases = read_cases(Path(folder))
         probabilities = {case.name: predictor(case.channels, case.brain) for case in cases}
         unlike = ["{:.3f}, {:.3f}".format(*unlikeness(arrays[patient])) for patient in VALIDATION]
         print(
@@ -76,9 +76,12 @@ def main() -> None:
 
 def cells(probabilities: Mapping[str, Array], cases: Sequence[Case], stored: OperatingPoint) -> list[str]:
     """Of a table's row: F1, Dice and false lesions at the stored point, the same at the best one, and the average precisions."""
-    table = scoring.table(probabilities, cases, (*OPERATING_POINTS, stored))
-    best = scoring.best(table, cases)[0]
-    points = ["{:.3f}, {:.3f}, {}".format(*scoring.summary(table[point], cases)) for point in (stored, best)]
+    table = operating_points.table(probabilities, cases, (*OPERATING_POINTS, stored))
+    best = operating_points.best(table, cases)[0]
+    points = [
+        "{:.3f}, {:.3f}, {}".format(*operating_points.summary(table[point], cases))
+        for point in (stored, best)
+    ]
     return [
         *points,
         ", ".join(

@@ -22,10 +22,10 @@ from app.files import writing
 from app.machine import choose_device
 from app.method import checkpoint
 from app.method.predictor import Predictor
-from training import commands, scoring
+from training import commands, operating_points
 from training.augmentation import average_slices, blur, sharpen
+from training.cases import Case, read_cases
 from training.painting import painted_cases
-from training.scoring import Case
 
 OVERLAP = 0.1
 FIELDS = ("weights", "network", "degradation", "strength", "case", "f1", "dice", "false")
@@ -70,7 +70,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    real = scoring.read_cases(arguments.prepared / "pairs")
+    real = read_cases(arguments.prepared / "pairs")
     cases = (
         painted_cases(real, arguments.prepared)
         if arguments.painted
@@ -94,7 +94,7 @@ def score_network(path: Path, cases: Sequence[Case]) -> list[dict[str, str]]:
     loaded = checkpoint.load(path)
     predictor = Predictor([loaded.network], loaded.config, choose_device("auto"), overlap=OVERLAP)
     as_they_are = {case.name: predictor(case.channels, case.brain) for case in cases}
-    point = scoring.best(scoring.table(as_they_are, cases), cases)[0]
+    point = operating_points.best(operating_points.table(as_they_are, cases), cases)[0]
     rows = []
     for degradation, (degrade, strengths, _) in DEGRADATIONS.items():
         for strength in strengths:
@@ -117,8 +117,8 @@ def degraded(case: Case, degrade: Degrade, strength: float) -> Case:
     return dataclasses.replace(case, channels=np.stack([case.channels[0], followup]).astype(np.float32))
 
 
-def score(probability: scoring.Array, case: Case, point: OperatingPoint) -> dict[str, str]:
-    measures = scoring.score(probability, case, point)
+def score(probability: operating_points.Array, case: Case, point: OperatingPoint) -> dict[str, str]:
+    measures = operating_points.score(probability, case, point)
     return {"f1": f"{measures.f1:.4f}", "dice": f"{measures.dice:.4f}", "false": str(measures.false_lesions)}
 
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from app.config import OperatingPoint
-from training import scoring
-from training.scoring import Case
+from training import operating_points
+from training.cases import Case, read_cases
 from training.validate import case_lines
 
 SMOOTHING_MM = 0.6
@@ -29,9 +29,9 @@ INSIDE_MM = 3.0  # of the brain's surface
 def main() -> None:
     parser = argparse.ArgumentParser(description="Score classical subtraction on the validation pairs.")
     parser.add_argument("--prepared", type=Path, required=True, help="folder written by training.prepare")
-    cases = scoring.read_cases(parser.parse_args().prepared / "pairs")
+    cases = read_cases(parser.parse_args().prepared / "pairs")
     measures = {
-        case.name: scoring.score(
+        case.name: operating_points.score(
             risen(case), case, OperatingPoint(threshold=0.5, certain=0.5, minimum_volume_mm3=MINIMUM_MM3)
         )
         for case in cases

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -m benchmarks.working_grid --data ../shared/data
 
 The weights learnt on 1 mm isotropic voxels, which therefore have the advantage. Probabilities are brought to 1 mm by linear interpolation and scored
-there as training.validate does, brain masks given: at the stored operating point, at the best of training.scoring's points, and as the average
+there as training.validate does, brain masks given: at the stored operating point, at the best of training.operating_points's points, and as the average
 precision of the voxels. Native is the scans' own grid: 0.6 to 0.7 mm in plane, slices of 3 mm. Seconds are those of the processor, on one thread.
 """
 
@@ -22,8 +22,8 @@ from app.images import grids, storage
 from app.method import preprocessing
 from app.method.predictor import Predictor
 from benchmarks.preprocessing import OVERLAP, cells
+from training.cases import Case
 from training.prepare import VALIDATION
-from training.scoring import Case
 
 SPACINGS_MM = (None, 0.75, 1.0, 1.5)  # None: native
 

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from app.images.grids import array
 from app.method.brain import coarse_scan, normalise, pad
+from training.labels import CORD, CSF, OUTSIDE_BRAIN, STEM
 
 SPACING_MM = 2.0
 CLOSING_MM = 8.0  # sulci up to twice as wide are brain. Against HD-BET on T1-like images of two maps: Dice .980, .982; 5 mm: .980, .981
@@ -27,7 +28,6 @@ FIELD_OF_VIEW = (
 )  # least and most voxels along z, y, x: from a cut head to one with its neck
 CORD_MM = 30.0  # of the cord below the brainstem is brain too: new lesions lie there
 
-CSF, CORD, STEM = 24, 512, 16  # FreeSurfer's numbers; from 500 on: outside the brain
 # Labels that share one intensity, and how bright they are on a usual FLAIR scan (white matter 0.5).
 CLASSES: tuple[tuple[tuple[int, ...], float], ...] = (
     ((0,), 0.0),
@@ -113,7 +113,7 @@ def labelled_head(labels: npt.NDArray[np.int16]) -> LabelledHead:
 
 def brain_of(labels: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
     """Which 1 mm voxels of a label map are brain: tissue, ventricles, the upper cord, and the fluid that closing by `CLOSING_MM` adds."""
-    tissue = (labels > 0) & (labels < 500) & (labels != CSF)
+    tissue = (labels > 0) & (labels < OUTSIDE_BRAIN) & (labels != CSF)
     stem = np.nonzero((labels == STEM).any((1, 2)))[0]
     if len(stem):
         lowest = max(0, stem[0] - round(CORD_MM))

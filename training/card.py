@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.files import writing
 from app.method import checkpoint
-from training import scoring
+from training import operating_points
 
 LIMITS = """## Intended use and limits
 Research only: not a medical device, not for diagnosis or treatment. Two FLAIR scans of one adult, as README.md says; a reader must check what is
@@ -30,7 +30,7 @@ def write(weights: Path, validation: Sequence[str]) -> None:
         "| Task | probability that a voxel belongs to a lesion that the follow-up FLAIR shows and the baseline does not |",
         f"| Network | `app.method.model.UNet3D`, {network.features} base features, {parameters:,} parameters; {len(folds)} of them, averaged |",
         f"| Input | both scans through `app.method.preprocessing` at {first.config.preprocess.spacing_mm} mm, windows of {first.config.windows.side}^3 voxels |",
-        f"| Operating point | {scoring.in_words(point)} (`app.config.OperatingPoint`) |",
+        f"| Operating point | {operating_points.in_words(point)} (`app.config.OperatingPoint`) |",
         f"| Data | {first.provenance['data']} |",
         f"| Card | written by `python -m training.validate --card`, {time.strftime('%Y-%m-%d', time.gmtime())} |",
         "",

@@ -10,9 +10,9 @@ from scipy import ndimage
 
 from app.arrays import Array, Mask
 from app.config import OperatingPoint
-from app.method.detection import without_known
+from app.method.detection import scores, without_known
+from training.cases import SPACING_MM, VOXEL_MM3
 from training.painting import Painted
-from training.scoring import SPACING_MM, VOXEL_MM3
 
 FOUND = 0.1  # of a lesion's voxels must be marked
 MOSTLY = 0.5  # of a mark on known changes makes it neither right nor wrong
@@ -43,18 +43,6 @@ class Marked:
     contrasts_z: npt.NDArray[np.float64]
 
 
-def scores(
-    probability: Array, components: npt.NDArray[np.int32], point: OperatingPoint
-) -> npt.NDArray[np.float64]:
-    """Of each component 1, 2, ...: the highest probability that more than the minimum volume of it reaches."""
-    rank = int(point.minimum_volume_mm3 / VOXEL_MM3)  # the voxel after so many decides
-    found = np.zeros(components.max())
-    for number, box in enumerate(ndimage.find_objects(components), start=1):
-        values = np.sort(probability[box][components[box] == number])[::-1]
-        found[number - 1] = values[rank] if len(values) > rank else 0.0
-    return found
-
-
 def marks_of(probability: Array, pair: Painted, point: OperatingPoint) -> Marked:
     """Every mark of a pair with a score above `LOWEST_CUT`, whatever the cut of `point`."""
     any_cut = dataclasses.replace(point, certain=LOWEST_CUT)
@@ -63,7 +51,12 @@ def marks_of(probability: Array, pair: Painted, point: OperatingPoint) -> Marked
     count = len(pair.contrasts_z) + 1
     marks = []
     for number, (box, score) in enumerate(
-        zip(ndimage.find_objects(components), scores(gained, components, point), strict=True), start=1
+        zip(
+            ndimage.find_objects(components),
+            scores(gained, components, point.minimum_volume_mm3, VOXEL_MM3),
+            strict=True,
+        ),
+        start=1,
     ):
         if score <= LOWEST_CUT:
             continue

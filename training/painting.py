@@ -12,8 +12,8 @@ from scipy import ndimage
 
 from app.arrays import Array, Mask
 from training.augmentation import uniform
+from training.cases import Case
 from training.prepare import places
-from training.scoring import Case
 from training.synthesis.lesions import Shapes, draw_shape, put, read_shapes, resized
 
 LESIONS = 44  # a case, where there is room: 440 in the ten cases

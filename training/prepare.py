@@ -27,6 +27,7 @@ from app.images import grids, storage
 from app.method import preprocessing
 from app.method.brain import BrainExtractor
 from training import commands, mslesseg
+from training.labels import TISSUES
 
 logger = logging.getLogger(__name__)
 
@@ -37,26 +38,6 @@ EVERY_SIMULATED = 12  # files; they hold two lesions each, and reading all takes
 LARGEST_SHAPE_MM = 32  # a side; longer confluent masks do not fit a patch
 SHAPE_VOLUMES_MM3 = (8, 3_000)
 
-# FreeSurfer's numbers (SynthSeg's generation_labels.npy) to the tissues that training/synthesis.py paints, by name below.
-TISSUES: dict[str, tuple[int, ...]] = {
-    "outside": (),
-    "csf": (24,),
-    "ventricle": (4, 5, 14, 15, 43, 44, 72),
-    "white": (2, 41),
-    "grey": (3, 42),
-    "cerebellar_white": (7, 46),
-    "cerebellar_grey": (8, 47),
-    "thalamus": (10, 49),
-    "caudate": (11, 50),
-    "putamen": (12, 51),
-    "pallidum": (13, 52),
-    "stem": (16,),
-    "hippocampus": (17, 18, 53, 54),
-    "ventral": (26, 28, 58, 60, 85),
-    "vessel": (30, 62),
-    "hyperintensity": (25, 57),
-    "plexus": (136, 137, 163, 164),
-}
 TISSUE = {name: number for number, name in enumerate(TISSUES)}
 LIKELY = {
     "white": 1.0,

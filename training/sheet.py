@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from app.files import writing
-from training.scoring import Case
+from training.cases import Case
 
 READING = Path(__file__).parent / "reading.json"
 WORDS = ("clear", "doubtful", "not visible")

@@ -31,12 +31,12 @@ from app.machine import choose_device
 from app.method import checkpoint
 from app.method.model import UNet3D
 from app.method.predictor import probabilities, sliding_window
-from training import commands, folds, processes, scoring
+from training import commands, folds, operating_points, processes
+from training.cases import Case, read_cases
 from training.config import PAPER_RECIPE, ChallengeConfig, TrainConfig
 from training.dataset import Batch, open_stream, sample_seed, stack
 from training.loss import LOSSES
 from training.run import Progress, Run, begin, learning_rate, provenance, resume, save, start_from, take_step
-from training.scoring import Case
 
 LOG_STEPS = 20
 DROPOUT_SEEDS = 2**31  # apart from those of the patches
@@ -131,7 +131,7 @@ def train(
     training, held_out = folds.split(prepared, fold) if fold is not None else ([], [])
     stream = open_stream(prepared, training, config.patches, config.seed, device)
     first_process = processes.rank() == 0
-    cases = scoring.read_cases(prepared / "pairs", held_out or None) if first_process else []
+    cases = read_cases(prepared / "pairs", held_out or None) if first_process else []
     folder.mkdir(parents=True, exist_ok=True)
     run = _begin(folder, config, device, start)
     trained: nn.Module = DistributedDataParallel(run.network) if processes.count() > 1 else run.network
@@ -281,10 +281,10 @@ def _validate(run: Run, cases: list[Case], config: TrainConfig, folder: Path, de
     """Score the averaged weights on the real pairs, log the best operating point, keep the weights, also as the best if they are."""
     before, network, progress = time.monotonic(), run.average, run.progress
     found_in = {case.name: probability_of(network, case, config, device) for case in cases}
-    results = scoring.table(found_in, cases, config.operating_points)
-    chosen, *_ = scoring.best(results, cases)
-    found = scoring.selection(results[chosen], cases)
-    f1, dice, false = scoring.summary(results[chosen], cases)
+    results = operating_points.table(found_in, cases, config.operating_points)
+    chosen, *_ = operating_points.best(results, cases)
+    found = operating_points.selection(results[chosen], cases)
+    f1, dice, false = operating_points.summary(results[chosen], cases)
     row: dict[str, object] = {
         "step": progress.step,
         "threshold": chosen.threshold,
@@ -313,7 +313,7 @@ def _validate(run: Run, cases: list[Case], config: TrainConfig, folder: Path, de
 def _provenance(config: TrainConfig, step: int, found: float) -> dict[str, str]:
     challenge = isinstance(config.patches, ChallengeConfig)
     data = "MSSEG-2 training patients but for one fold, which validates" if challenge else OPEN_DATA
-    cost = f"{scoring.FALSE_LESION_COST} a false lesion where none is new"
+    cost = f"{operating_points.FALSE_LESION_COST} a false lesion where none is new"
     return provenance("training.train", sys.argv[1:], data) | {
         "step": str(step),
         "iqda": config.patches.iqda,

@@ -24,9 +24,11 @@ from app.method import checkpoint
 from app.method.predictor import LesionMaps, Predictor
 from app.scoring import metrics
 from app.scoring.metrics import CaseMetrics
-from training import card, commands, folds, painting, scoring, yardstick
+from training import calibration, card, commands, folds, operating_points, painting, sheet, yardstick
+from training.cases import SPACING_MM, Case, read_cases
 from training.marks import Marked, cut_for, left_out_cuts, marks_of
-from training.scoring import Case
+
+POSSIBLE_FALSE_A_PAIR = 2.0  # false marks a pair above the lower cut
 
 
 def main() -> None:
@@ -38,43 +40,55 @@ def main() -> None:
     parser.add_argument(
         "--choose", action="store_true", help="choose the cut for half a false mark a pair, and store it"
     )
+    parser.add_argument(
+        "--sheet", type=Path, help="PNG to write: every mark and every missed lesion of the open pairs"
+    )
     parser.add_argument("--card", action="store_true", help="write MODEL_CARD.md beside the weights")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    cases = scoring.read_cases(arguments.prepared / "pairs")
+    cases = read_cases(arguments.prepared / "pairs")
     if (arguments.prepared / folds.FILE).is_file():
         lines = validate_folds(arguments.prepared, arguments.weights, cases)
     else:
-        lines = validate_open(arguments.prepared, arguments.weights, cases, arguments.choose)
+        lines = validate_open(arguments.prepared, arguments.weights, cases, arguments.choose, arguments.sheet)
     if arguments.card:
         card.write(arguments.weights, lines)
 
 
-def validate_open(prepared: Path, weights: Path, cases: Sequence[Case], choose: bool) -> list[str]:
-    """Judge networks on the open pairs; the lines printed. With `choose`, store the cut for half a false mark a pair."""
+def validate_open(
+    prepared: Path, weights: Path, cases: Sequence[Case], choose: bool, page: Path | None = None
+) -> list[str]:
+    """Judge networks on the open pairs; the lines printed.
+
+    With `choose`, store the cuts and the calibration. With `page`, draw the contact sheet.
+    """
     predictor = Predictor.from_folder(weights, choose_device("auto"))
     point = predictor.config.point
     cuts = dict.fromkeys({painting.patient_of(case.name) for case in cases}, point.certain)
-    lines = [scoring.in_words(point)]
+    lines = [operating_points.in_words(point)]
+    judged = mark_painted(predictor, cases, prepared, painting.REPORTING_SEED)
+    lines += yardstick.painted_lines(judged, cuts)
     if choose:
         chosen_on = mark_painted(predictor, cases, prepared, painting.CHOOSING_SEED)
-        cuts = left_out_cuts(chosen_on)
-        point = dataclasses.replace(point, certain=cut_for(chosen_on))
-        for path in checkpoint.lesion_networks(weights):
-            set_operating_point(path, point)
+        cuts, point = left_out_cuts(chosen_on), store_choice(weights, chosen_on, point)
         others = ", ".join(f"{patient} {cut:.4f}" for patient, cut in sorted(cuts.items()))
         lines = [
-            scoring.in_words(point),
-            f"cuts that the others choose, by which each patient is judged: {others}",
+            operating_points.in_words(point),
+            f"  each patient judged at the cut of the others: {others}",
         ]
-    lines += yardstick.painted_lines(mark_painted(predictor, cases, prepared, painting.REPORTING_SEED), cuts)
+        lines += yardstick.painted_lines(judged, cuts)
+        lines += calibration.left_out_lines(chosen_on, judged)
     print("\n".join(lines), flush=True)
     maps = {case.name: predictor.maps(case.channels, case.brain) for case in cases}
     points = {patient: dataclasses.replace(point, certain=cut) for patient, cut in cuts.items()}
     masks = yardstick.masks_of({name: found.new for name, found in maps.items()}, cases, points)
     real = [*yardstick.quiet_lines(masks, cases), *yardstick.real_lines(masks, cases)]
-    real += [*lesion_lines(prepared / "pairs", maps), *yardstick.derived_lines(masks, cases)]
+    items = [item for case in cases for item in sheet.items_of(case, masks[case.name])]
+    real += [*lesion_lines(prepared / "pairs", maps), *sheet.reading_lines(items, sheet.read_reading())]
+    real += yardstick.derived_lines(masks, cases)
+    if page is not None:
+        sheet.draw(items, {case.name: case for case in cases}, masks, page)
     print("\n".join(real), flush=True)
     return [*lines, *real]
 
@@ -105,12 +119,12 @@ def validate_folds(prepared: Path, weights: Path, cases: Sequence[Case]) -> list
     predictors = out_of_fold(prepared, weights)
     point = next(iter(predictors.values())).config.point
     measures = {
-        case.name: scoring.score(predictors[case.patient](case.channels, case.brain), case, point)
+        case.name: operating_points.score(predictors[case.patient](case.channels, case.brain), case, point)
         for case in cases
     }
     table, experts = case_lines(measures, cases), expert_lines(prepared / "pairs")
-    print("\n".join([scoring.in_words(point), *table, *experts]), flush=True)
-    return [scoring.in_words(point), table[-1], *experts]
+    print("\n".join([operating_points.in_words(point), *table, *experts]), flush=True)
+    return [operating_points.in_words(point), table[-1], *experts]
 
 
 def out_of_fold(prepared: Path, weights: Path) -> dict[str, Predictor]:
@@ -129,10 +143,16 @@ def out_of_fold(prepared: Path, weights: Path) -> dict[str, Predictor]:
     return {patient: predictors[fold] for patient, fold in of_patient.items()}
 
 
-def set_operating_point(path: Path, point: OperatingPoint) -> None:
-    """Store an operating point in a checkpoint's config; its weights stay as they are."""
-    fold = checkpoint.load(path)
-    checkpoint.save(path, fold.network, dataclasses.replace(fold.config, point=point), fold.provenance)
+def store_choice(weights: Path, chosen_on: Sequence[Marked], point: OperatingPoint) -> OperatingPoint:
+    """Store the cuts and the calibration that all painted pairs choose in every network of a folder; the new point."""
+    knots = calibration.fit(*calibration.scored_marks(chosen_on))
+    low, high = cut_for(chosen_on, POSSIBLE_FALSE_A_PAIR), cut_for(chosen_on)
+    chosen = dataclasses.replace(point, certain=high, possible=low)
+    for path in checkpoint.lesion_networks(weights):
+        loaded = checkpoint.load(path)
+        config = dataclasses.replace(loaded.config, point=chosen, calibration=knots)
+        checkpoint.save(path, loaded.network, config, loaded.provenance)
+    return chosen
 
 
 def case_lines(measures: dict[str, CaseMetrics], cases: Sequence[Case]) -> list[str]:
@@ -140,7 +160,7 @@ def case_lines(measures: dict[str, CaseMetrics], cases: Sequence[Case]) -> list[
     for name, m in measures.items():
         counts = f"{m.reference_lesions:9d}{m.detected_lesions:6d}{m.missed_lesions:7d}{m.false_lesions:6d}"
         lines.append(f"{name:20s}{m.f1:6.3f}{m.dice:6.3f}{m.sensl:6.2f}{m.ppvl:6.2f}{counts}")
-    f1, dice, false = scoring.summary(measures, cases)
+    f1, dice, false = operating_points.summary(measures, cases)
     return [
         *lines,
         f"mean F1 {f1:.3f}, Dice {dice:.3f} where lesions are new; {false} false lesions where none is",
@@ -155,9 +175,7 @@ def expert_lines(pairs: Path) -> list[str]:
             truth = arrays["truth_forward"] & arrays["brain"]
             if "experts" in arrays and truth.any():
                 for number, expert in enumerate(arrays["experts"], start=1):
-                    measures = metrics.evaluate(
-                        expert & arrays["brain"], truth, scoring.SPACING_MM, distances=False
-                    )
+                    measures = metrics.evaluate(expert & arrays["brain"], truth, SPACING_MM, distances=False)
                     scores.setdefault(number, []).append((measures.f1, measures.dice))
     means = {number: np.mean(values, axis=0) for number, values in scores.items()}
     return [

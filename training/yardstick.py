@@ -13,7 +13,8 @@ from scipy import ndimage
 
 from app.arrays import Array
 from app.config import OperatingPoint
-from training import scoring
+from training import operating_points
+from training.cases import Case
 from training.marks import (
     FALSE_A_PAIR,
     FOUND,
@@ -25,7 +26,6 @@ from training.marks import (
     shapes_of_found,
 )
 from training.painting import patient_of
-from training.scoring import Case
 
 SIZES_MM3 = (0.0, 30.0, 100.0, math.inf)
 CONTRASTS_Z = (1.5, 2.5, 4.5)
@@ -98,8 +98,8 @@ def real_lines(masks: Mapping[str, npt.NDArray[np.bool_]], cases: Sequence[Case]
 def derived_lines(masks: Mapping[str, npt.NDArray[np.bool_]], cases: Sequence[Case]) -> list[str]:
     """The whole derived truth of the 2-D pairs, half of which does not show."""
     derived = [case for case in cases if patient_of(case.name).startswith("patient")]
-    measures = {case.name: scoring.measure(masks[case.name], case) for case in derived}
-    f1, dice, false = scoring.summary(measures, derived)
+    measures = {case.name: operating_points.measure(masks[case.name], case) for case in derived}
+    f1, dice, false = operating_points.summary(measures, derived)
     return [
         f"  derived truth: mean F1 {f1:.3f}, Dice {dice:.3f}, false lesions {sum(m.false_lesions for m in measures.values())}, "
         f"{false} where nothing is new; {CEILING}"
@@ -128,7 +128,9 @@ def masks_of(
 ) -> dict[str, npt.NDArray[np.bool_]]:
     """The mask of each case at its patient's operating point."""
     return {
-        case.name: scoring.found(probabilities[case.name], case.channels, points[patient_of(case.name)])
+        case.name: operating_points.found(
+            probabilities[case.name], case.channels, points[patient_of(case.name)]
+        )
         for case in cases
     }
 

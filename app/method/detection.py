@@ -6,7 +6,7 @@ import math
 import numpy as np
 from scipy import ndimage
 
-from ..arrays import Array, Mask
+from ..arrays import Array, Labels, Mask
 from ..config import OperatingPoint
 
 NEAR_MM, AROUND_MM = (
@@ -28,6 +28,19 @@ def lesion_mask(probability: Array, point: OperatingPoint, voxel_mm3: float) -> 
     keep[0] = False
     mask: Mask = keep[components]
     return mask
+
+
+def scores(probability: Array, components: Labels, minimum_volume_mm3: float, voxel_mm3: float) -> Array:
+    """Of components 1, 2, ... of `components` (z, y, x): the highest probability that more than the minimum volume reaches.
+
+    `lesion_mask` keeps a component whose score exceeds `certain`; the calibration of a checkpoint says what it is worth.
+    """
+    found = np.zeros(components.max(), dtype=np.float32)
+    rank = int(minimum_volume_mm3 / voxel_mm3)  # the voxel after so many decides
+    for number, box in enumerate(ndimage.find_objects(components), start=1):
+        values = np.sort(probability[box][components[box] == number])[::-1]
+        found[number - 1] = values[rank] if len(values) > rank else 0.0
+    return found
 
 
 def without_known(probability: Array, scans: Array, point: OperatingPoint, spacing_mm: float) -> Array:

@@ -7,8 +7,8 @@ from scipy import ndimage
 
 from app.config import OperatingPoint
 from benchmarks import painted
+from training.cases import Case
 from training.prepare import pack_shapes
-from training.scoring import Case
 from training.synthesis.lesions import Shapes
 
 SIDE = 56

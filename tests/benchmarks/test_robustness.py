@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import robustness
-from training.scoring import Case
+from training.cases import Case
 
 BRAIN = np.ones((12, 12, 12), bool)
 

@@ -131,3 +131,12 @@ def test_each_lesion_is_judged_alone(caplog: pytest.LogCaptureFixture) -> None:
             detection.without_known(probability, scans, HALF, spacing_mm=1.0), wanted
         )
     assert caplog.messages == ["candidates left out because the baseline shows them, too: 1"]
+
+
+def test_the_score_is_the_voxel_after_the_minimum_volume() -> None:
+    probability = np.zeros((3, 3, 8), np.float32)
+    probability[1, 1, :6] = [0.6, 0.9, 0.8, 0.95, 0.7, 0.99]
+    probability[1, 1, 7] = 1.0  # a component of its own, of one voxel
+    components = ndimage.label(probability > 0.5)[0]
+    # more than 3 voxels above the cut: the fourth highest decides, 0.99 0.95 0.9 [0.8]; one voxel is never enough
+    assert detection.scores(probability, components, 3.0, voxel_mm3=1.0).tolist() == pytest.approx([0.8, 0.0])

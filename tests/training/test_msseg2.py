@@ -10,9 +10,9 @@ import torch
 from app.errors import InputError
 from training import folds, msseg2, tiny
 from training.augmentation import turn
+from training.cases import read_cases
 from training.config import ChallengeConfig
 from training.dataset import PatientStream
-from training.scoring import read_cases
 
 CPU = torch.device("cpu")
 PLAIN = ChallengeConfig(patch=32, iqda="none")

@@ -7,9 +7,9 @@ from scipy import ndimage
 
 from app.config import OperatingPoint
 from training import marks, painting
+from training.cases import Case
 from training.marks import Mark, Marked
 from training.prepare import pack_shapes
-from training.scoring import Case
 from training.synthesis.lesions import Shapes
 
 SIDE = 56
@@ -73,16 +73,6 @@ def test_a_lesion_reaches_to_half_of_its_height(case: Case, shapes: Shapes) -> N
         # the shape is a block of at least 3 x 4 x 5 voxels, whose blurred middle keeps most of its height
         assert rise[own & pair.inside].min() > 0.3 * contrast
         assert 0.25 < (own & pair.inside).sum() / own.sum() < 1
-
-
-def test_the_score_is_the_voxel_after_the_minimum_volume() -> None:
-    probability = np.zeros((3, 3, 8), np.float32)
-    probability[1, 1, :6] = [0.6, 0.9, 0.8, 0.95, 0.7, 0.99]
-    probability[1, 1, 7] = 1.0  # a component of its own, of one voxel
-    components = ndimage.label(probability > 0.5)[0]
-    point = OperatingPoint(threshold=0.5, minimum_volume_mm3=3.0)
-    # more than 3 voxels above the cut: the fourth highest decides, 0.99 0.95 0.9 [0.8]; one voxel is never enough
-    assert marks.scores(probability, components, point).tolist() == pytest.approx([0.8, 0.0])
 
 
 def marked(patient: str, scores: list[float], lesions: list[dict[int, int]]) -> Marked:

@@ -7,14 +7,10 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from training.prepare import TISSUES, depth_of, pack_shapes, places, shapes
-from training.scoring import read_cases
-from training.synthesis.anatomy import TISSUES as PAINTED
+from training.cases import read_cases
+from training.labels import TISSUES
+from training.prepare import depth_of, pack_shapes, places, shapes
 from training.synthesis.lesions import draw_shape, read_shapes
-
-
-def test_the_tissues_painted_are_the_tissues_prepared() -> None:
-    assert tuple(TISSUES) == PAINTED
 
 
 def test_components_are_cut_out_and_the_tiny_ones_left() -> None:

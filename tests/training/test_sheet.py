@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from training import sheet
-from training.scoring import Case
+from training.cases import Case
 
 BRAIN = np.ones((24, 24, 24), bool)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from training import yardstick
-from training.scoring import Case
+from training.cases import Case
 
 BRAIN = np.ones((20, 20, 20), bool)
 NOTHING = np.zeros_like(BRAIN)

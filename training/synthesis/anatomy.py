@@ -9,27 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training import labels
 from training.augmentation import blur, integer, normal, uniform
 from training.config import SynthesisConfig
 from training.synthesis.fields import rotation, sample, smooth_field
 
-# In the order of training/prepare.py, which is not imported here because it needs SimpleITK.
-TISSUES = (
-    *(
-        "outside",
-        "csf",
-        "ventricle",
-        "white",
-        "grey",
-        "cerebellar_white",
-        "cerebellar_grey",
-        "thalamus",
-        "caudate",
-        "putamen",
-        "pallidum",
-    ),
-    *("stem", "hippocampus", "ventral", "vessel", "hyperintensity", "plexus"),
-)
+TISSUES = tuple(labels.TISSUES)  # a label map's voxel holds the place of its tissue here
 HYPERINTENSITY = TISSUES.index("hyperintensity")
 MODE_ABOVE_MEDIAN_Z = 0.2  # on the open scans, as app.method.preprocessing.histogram_mode measured
 SHARED_CONTRAST = {

@@ -3,8 +3,8 @@
 import numpy as np
 
 from app.config import OperatingPoint
-from training import scoring
-from training.scoring import Case
+from training import operating_points
+from training.cases import Case
 
 
 def cube(side: int, at: int) -> np.ndarray:
@@ -30,7 +30,7 @@ def test_the_best_point_finds_most_and_of_equals_drops_the_fewest_small_lesions(
         for mm3 in (70.0, 20.0, 10.0)
         for threshold in (0.5, 0.8)
     ]
-    ranked = scoring.best(scoring.table(probabilities, cases, points), cases)
+    ranked = operating_points.best(operating_points.table(probabilities, cases, points), cases)
     # 0.8 keeps the false lesion out: perfect with 20 and with 10 mm^3; at 0.5 one false lesion costs 0.01; 70 mm^3 finds nothing
     assert [(point.threshold, point.minimum_volume_mm3) for point in ranked] == [
         (0.8, 10),
@@ -40,6 +40,11 @@ def test_the_best_point_finds_most_and_of_equals_drops_the_fewest_small_lesions(
         (0.5, 70),
         (0.8, 70),
     ]
-    results = scoring.table(probabilities, cases, ranked[:1])
-    assert scoring.summary(results[ranked[0]], cases) == (1.0, 1.0, 0)
-    assert scoring.selection(scoring.table(probabilities, cases, ranked[2:3])[ranked[2]], cases) == 0.99
+    results = operating_points.table(probabilities, cases, ranked[:1])
+    assert operating_points.summary(results[ranked[0]], cases) == (1.0, 1.0, 0)
+    assert (
+        operating_points.selection(
+            operating_points.table(probabilities, cases, ranked[2:3])[ranked[2]], cases
+        )
+        == 0.99
+    )

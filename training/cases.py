@@ -1,0 +1,48 @@
+"""The pairs that networks are judged on, each in one time order, on the network's grid. Without SimpleITK, so that training can ask too."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.arrays import Array, Mask
+from app.errors import InputError
+
+SPACING_MM, VOXEL_MM3 = (1.0, 1.0, 1.0), 1.0
+TINY_MM3 = 30.0  # a truth this small counts as none (patient01 backward, 0.02 ml: data README)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One pair in one time order, on the network's grid."""
+
+    name: str  # "<patient> forward" or "<patient> backward"
+    channels: Array  # (2, z, y, x)
+    brain: Mask
+    truth: Mask
+    ignore: Mask  # taken out of prediction and truth
+
+    @property
+    def patient(self) -> str:
+        return self.name.rsplit(" ", 1)[0]
+
+    @property
+    def has_new(self) -> bool:
+        return int(self.truth.sum()) > TINY_MM3
+
+
+def read_cases(pairs: Path, names: Sequence[str] | None = None) -> list[Case]:
+    """Every `pairs/*.npz` (those named, or all) in each time order that has a truth. Raises InputError if there is none."""
+    cases = []
+    paths = sorted(pairs.glob("*.npz")) if names is None else [pairs / f"{name}.npz" for name in names]
+    if not paths:
+        raise InputError(f"{pairs}: no *.npz; wanted pairs written by training.prepare or training.msseg2")
+    for path in paths:
+        with np.load(path) as arrays:
+            channels, brain = arrays["channels"].astype(np.float32), arrays["brain"]
+            for order, scans in (("forward", channels), ("backward", channels[::-1].copy())):
+                if f"truth_{order}" in arrays:
+                    truth, ignore = arrays[f"truth_{order}"] & brain, arrays[f"ignore_{order}"]
+                    cases.append(Case(f"{path.stem} {order}", scans, brain, truth & ~ignore, ignore))
+    return cases
