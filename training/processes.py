@@ -6,13 +6,23 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from app.errors import InputError
 
-def join(device: str) -> torch.device:
-    """Meet the other processes that torchrun started; the device of this one ("cpu", or its own GPU for "cuda")."""
+
+def join(name: str) -> torch.device:
+    """Meet the other processes that torchrun started; the device of this one.
+
+    `name` is "cpu", "cuda" (this process's own GPU) or "auto": the GPU where there is one. Raises InputError for a
+    GPU that is not there.
+    """
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise InputError("--device cuda: torch sees no GPU; wanted cpu, or a machine with one")
+    kind = "cuda" if there and name != "cpu" else "cpu"
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return torch.device(device)
-    distributed.init_process_group("nccl" if device == "cuda" else "gloo")
-    return torch.device(device, int(os.environ["LOCAL_RANK"])) if device == "cuda" else torch.device(device)
+        return torch.device(kind)
+    distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
+    return torch.device(kind, int(os.environ["LOCAL_RANK"])) if kind == "cuda" else torch.device(kind)
 
 
 def leave() -> None:

@@ -27,7 +27,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from app.config import MAPS, Config, NetworkConfig, WindowConfig
 from app.errors import InputError
-from app.machine import choose_device
 from app.method import checkpoint
 from app.method.model import UNet3D
 from app.method.predictor import probabilities, sliding_window
@@ -96,7 +95,7 @@ def main() -> None:
     patches = dataclasses.replace(recipe.patches, **given("patch", "iqda", "head"))
     settings = given("steps", "seed", "batch", "features", "dropout", "loss", "precision", "validate_steps")
     config = dataclasses.replace(recipe, patches=patches, **settings)
-    device = processes.join(choose_device(arguments.device).type)
+    device = processes.join(arguments.device)
     train(
         arguments.prepared,
         arguments.run,

@@ -14,7 +14,7 @@ import torch
 from app.errors import InputError
 from app.method import checkpoint
 from app.method.predictor import Predictor
-from training import folds
+from training import folds, processes
 from training.config import PAPER_RECIPE, SynthesisConfig, TrainConfig
 from training.dataset import PairStream
 from training.publish import publish
@@ -236,3 +236,10 @@ def test_training_lowers_the_loss(prepared: Path, tmp_path: Path) -> None:
 def test_no_simpleitk_is_needed() -> None:
     code = "import sys, training.train; sys.exit('SimpleITK' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    assert processes.join("auto") == CPU
+    with pytest.raises(InputError, match="torch sees no GPU"):
+        processes.join("cuda")
