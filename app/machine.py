@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ from .errors import InputError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and counting CPUs does not need it
     import torch
+
+if sys.platform != "win32":
+    import resource
 
 logger = logging.getLogger(__name__)
 
@@ -58,20 +62,43 @@ def available_cpus(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/pr
     if sys.platform != "linux":
         return os.cpu_count() or 1
     cpus = len(os.sched_getaffinity(0))
+    for version, group in _control_groups("cpu", cgroups, own):
+        cpus = min(cpus, (_quota_v2 if version == 2 else _quota_v1)(group) or cpus)
+    return cpus
+
+
+def available_memory(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """Bytes that this process may still take: what the system has to give, the limits of its control groups (as for CPUs), and `ulimit -v`."""
+    if sys.platform != "linux":
+        return sys.maxsize
+    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    available = int(fields["MemAvailable"].split()[0]) * 1024
+    for version, group in _control_groups("memory", cgroups, own):
+        file = group / ("memory.max" if version == 2 else "memory.limit_in_bytes")
+        limit = file.read_text().strip() if file.is_file() else "max"
+        available = available if limit == "max" else min(available, int(limit))
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most != resource.RLIM_INFINITY:
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        available = min(available, most - taken)
+    return max(available, 0)
+
+
+def _control_groups(controller: str, cgroups: Path, own: Path) -> Iterator[tuple[int, Path]]:
+    """Version and folder of this process's groups of a controller, and of those above them."""
     for line in own.read_text().splitlines() if own.is_file() else ():
         _, controllers, path = line.split(":", 2)
         if controllers == "":  # version 2, alone or beside version 1
-            roots, read_quota = (cgroups, cgroups / "unified"), _quota_v2
-        elif "cpu" in controllers.split(","):
-            roots, read_quota = (cgroups / "cpu", cgroups / controllers), _quota_v1
+            version, roots = 2, (cgroups, cgroups / "unified")
+        elif controller in controllers.split(","):
+            version, roots = 1, (cgroups / controller, cgroups / controllers)
         else:
             continue
         for root in roots:
             group = root / path.lstrip("/")
             for folder in (group, *group.parents):
                 if folder.is_relative_to(root):
-                    cpus = min(cpus, read_quota(folder) or cpus)
-    return cpus
+                    yield version, folder
 
 
 def _quota_v2(folder: Path) -> int | None:

@@ -134,3 +134,22 @@ def test_the_device_that_is_taken_is_said(name: str, caplog: pytest.LogCaptureFi
     assert device == torch.device("cuda" if torch.cuda.is_available() and name != "cpu" else "cpu")
     named = "CPU" if device.type == "cpu" else torch.cuda.get_device_name(0)
     assert caplog.messages == [f"device: {named}; CPU threads: {torch.get_num_threads()}"]
+
+
+@pytest.mark.parametrize(
+    ("own", "file"), [(f"{V2}/job", "job/memory.max"), ("4:memory:/job", "memory/job/memory.limit_in_bytes")]
+)
+def test_a_group_s_limit_of_memory_counts(own: str, file: str, tmp_path: Path) -> None:
+    (tmp_path / "own").write_text(own + "\n")
+    limit = tmp_path / "cgroup" / file
+    limit.parent.mkdir(parents=True)
+    limit.write_text("1048576\n")
+    assert machine.available_memory(tmp_path / "cgroup", tmp_path / "own") == 2**20
+    limit.unlink()
+    assert machine.available_memory(tmp_path / "cgroup", tmp_path / "own") > 2**20
+
+
+def test_ulimit_counts() -> None:
+    code = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30)); from app import machine; print(machine.available_memory())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) < 2**30

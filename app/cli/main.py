@@ -164,7 +164,7 @@ def prepare(
     sources = _locate(baseline, baseline_series), _locate(followup, followup_series)
     networks = Segmenter.load(weights, device, threads).networks
     scans = read_scans(*sources)
-    mask = storage.read_mask(brain_mask, grid_of=scans[1]) if brain_mask else None
+    mask = storage.read_brain(brain_mask, scans[1]) if brain_mask else None
     aligned, pair = pipeline.prepare(
         *scans,
         networks.brain,

@@ -1,34 +1,30 @@
-"""What does an image's header say that ITK does not check or does not keep?"""
+"""Which format is a file of, and what does its header say?"""
 
-import gzip
-import math
 import struct
-import zlib
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from ..errors import InputError
+from . import metaimage, nifti, nrrd
+from .content import Header
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
-
-
-# NIfTI-1 (nifti.nimh.nih.gov/nifti-1): offsets in the 348-byte header of the fields that ITK does not check or does not keep.
-_DIM, _DATATYPE, _BITPIX, _PIXDIM, _VOX_OFFSET, _UNITS = 40, 70, 72, 76, 108, 123
-_PLACEMENT = (
-    (_PIXDIM, "4f"),
-    (252, "2h"),
-    (256, "18f"),
-)  # pixdim[0:4]; qform_code, sform_code; quaternion, offsets, srow_x, y, z
-_FLOATS = {16: "f4", 64: "f8"}
+CONVERT = (".img", ".img.gz", ".hdr", ".mgz", ".mgh", ".mnc", ".par", ".rec")  # that nibabel reads
 
 
 def suffix_of(path: Path) -> str:
-    """'.nii.gz', '.nii', '.nrrd' or '.mha'. Raises InputError for another."""
+    """'.nii.gz', '.nii', '.nrrd' or '.mha'. Raises InputError for another, and for a path that not every program can open."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = str(path).encode("utf-8", "backslashreplace").decode()
+        raise InputError(f"{shown}: a path that is not in UTF-8; wanted one that is: rename it") from error
     for suffix in SUFFIXES:
         if path.name.lower().endswith(suffix):
             return suffix
+    if path.name.lower().endswith(CONVERT):
+        raise InputError(
+            f"{path}: an image in another format; wanted {', '.join(SUFFIXES)}: pip install nibabel, then nib-convert {path.name} SCAN.nii.gz"
+        )
     raise InputError(f"{path}: not an image name; wanted one that ends in {', '.join(SUFFIXES)}")
 
 
@@ -36,69 +32,27 @@ def is_nifti(path: Path) -> bool:
     return suffix_of(path) in (".nii.gz", ".nii")
 
 
-def check_nifti(path: Path) -> int:
-    """What ITK says nothing of: how many stored values are NaN or infinite (it reads them as 0).
+def read(path: Path) -> Header:
+    """Checks all that a header says of the voxels, before a voxel is read. Raises InputError.
 
-    Raises InputError for what else it lets through: a truncated file, and a spacing that is not positive.
+    Warns of what can be read in more than one way.
     """
-    content, order = nifti_bytes(path)
-    sides = struct.unpack_from(f"{order}8h", content, _DIM)
-    spacing = struct.unpack_from(f"{order}4f", content, _PIXDIM)[1:]
-    if not 1 <= sides[0] <= 7:
-        raise InputError(f"{path}: a header with {sides[0]} dimensions; wanted a NIfTI image")
-    if not all(math.isfinite(side) and side > 0 for side in spacing[: sides[0]]):
-        raise InputError(f"{path}: spacing {spacing} mm; wanted three positive numbers")
-    first = int(struct.unpack_from(f"{order}f", content, _VOX_OFFSET)[0])
-    count = math.prod(max(side, 1) for side in sides[1 : sides[0] + 1])
-    wanted = first + count * struct.unpack_from(f"{order}h", content, _BITPIX)[0] // 8
-    if len(content) < wanted:
-        raise InputError(
-            f"{path}: truncated, {len(content)} of {wanted} bytes are there; wanted the whole file"
-        )
-    kind = _FLOATS.get(struct.unpack_from(f"{order}h", content, _DATATYPE)[0])
-    return (
-        0
-        if kind is None
-        else count_strays(np.frombuffer(content, dtype=f"{order}{kind}", count=count, offset=first))
-    )
-
-
-def count_strays(values: npt.NDArray[np.generic]) -> int:
-    """How many are NaN or infinite."""
-    return int(values.size - np.count_nonzero(np.isfinite(values)))
-
-
-def nifti_bytes(path: Path) -> tuple[bytes, str]:
-    """The unpacked file and its byte order, '<' or '>'. Raises InputError if it cannot be unpacked or is no NIfTI-1 file."""
+    suffix = suffix_of(path)
     try:
-        content = path.read_bytes()
-        if suffix_of(path) == ".nii.gz":
-            content = gzip.decompress(content)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: truncated or damaged ({error}); wanted a whole .nii.gz file") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); wanted a readable image") from error
-    for order in ("<", ">"):
-        if len(content) >= 348 and struct.unpack_from(f"{order}i", content)[0] == 348:
-            return content, order
-    raise InputError(f"{path}: not a NIfTI-1 file; wanted an image in the format its name says")
+        if suffix == ".nrrd":
+            return nrrd.read(path)
+        if suffix == ".mha":
+            return metaimage.read(path)
+        return nifti.read(path, packed=suffix == ".nii.gz")
+    except (KeyError, ValueError, OverflowError, struct.error) as error:
+        raise InputError(
+            f"{path}: a damaged header ({str(error)[:80]!r}); wanted an image in the format that its name says"
+        ) from error
 
 
-def copy_nifti_geometry(source: Path, target: Path) -> None:
-    """Copy the header fields that place the voxels in space, whatever either file's byte order."""
-    (header, order), (unplaced, target_order) = nifti_bytes(source), nifti_bytes(target)
-    content = bytearray(unplaced)
-    for offset, fields in _PLACEMENT:
-        struct.pack_into(
-            f"{target_order}{fields}",
-            content,
-            offset,
-            *struct.unpack_from(f"{order}{fields}", header, offset),
-        )
-    content[_UNITS] = header[_UNITS]
-    target.write_bytes(
-        gzip.compress(content, compresslevel=6, mtime=0) if suffix_of(target) == ".nii.gz" else bytes(content)
-    )
+def copy_placement(source: Path, target: Path) -> None:
+    """Between NIfTI files: copy the header fields that place the voxels in space, bit for bit."""
+    nifti.copy_placement(source, suffix_of(source) == ".nii.gz", target, suffix_of(target) == ".nii.gz")
 
 
 def is_dicom(path: Path) -> bool:

@@ -1,49 +1,65 @@
 """Images on disk: what is read is a 3-D scan or a mask, what is written is whole or absent."""
 
-import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 
 from ..errors import InputError
 from ..files import writing
-from .grids import describe_grid, like, same_grid
-from .headers import SUFFIXES, check_nifti, copy_nifti_geometry, count_strays, is_nifti, suffix_of
+from . import content, headers, measured, placement
+from .content import Header
+from .grids import describe_grid, same_grid
+from .headers import SUFFIXES, is_nifti, suffix_of
 
-STRAY_FRACTION = 1e-4  # of the voxels may be NaN or infinite (they become 0); more is a broken scan
-
-logger = logging.getLogger(__name__)
+WHOLE = 0.95  # share of a grid that no brain fills
 
 
 def read(path: Path) -> sitk.Image:
-    """Read a 3-D scan as float32.
+    """Read a 3-D scan as float32 of 0 or more, 0 where nothing was measured (`app.images.measured`).
 
-    A few NaN or infinite voxels become 0, with a warning. Raises InputError for a missing, truncated, 2-D, 4-D, colour, constant, or mostly
-    non-finite image, and for a spacing that is not positive.
+    Raises InputError for a missing, truncated, damaged, 2-D, 4-D, colour, constant or mostly non-finite image, for a mask, and for a box that
+    no head fits in. Warns of a header that can be read in more than one way.
     """
-    stored, strays = _load(path)
-    image = sitk.Cast(stored, sitk.sitkFloat32)
-    values = sitk.GetArrayViewFromImage(image)
-    if strays > STRAY_FRACTION * values.size:
-        raise InputError(
-            f"{path}: {strays} of {values.size} voxels are NaN or infinite; wanted a scan with finite values"
-        )
-    if strays:
-        logger.warning("%s: %d voxels are NaN or infinite; taken as 0", path, strays)
-        image = like(np.where(np.isfinite(values), values, 0), image)
-        values = sitk.GetArrayViewFromImage(image)
-    if values.min() == values.max():
-        raise InputError(f"{path}: every voxel is {values.flat[0]:g}; wanted a scan that shows something")
+    header = _header(path)
+    values = content.values(path, header)
+    image = _placed(measured.clean(values, str(path)), header, path)
+    placement.check_head_size(image.GetSpacing(), image.GetSize(), str(path))
     return image
 
 
 def read_mask(path: Path, grid_of: sitk.Image | None = None) -> sitk.Image:
-    """Read a mask as uint8: 1 where the file is above 0. Raises InputError as `read` does, and if the grid is not that of `grid_of`."""
-    mask = _load(path)[0] > 0
+    """Read a mask as uint8, 0 or 1; the file may have another whole number for 1.
+
+    Raises InputError as `read` does for an unusable file, for more values than 0 and one other, and if the grid is not that of `grid_of`.
+    """
+    header = _header(path)
+    values = content.values(path, header)
+    high = values.max()
+    if (
+        not (np.isfinite(high) and high >= 0 and high == np.rint(high))
+        or not ((values == 0) | (values == high)).all()
+    ):
+        raise InputError(
+            f"{path}: values from {values.min():g} to {high:g}, as in a scan or a probability map; wanted a mask of 0 and 1"
+        )
+    mask = _placed((values > 0).astype(np.uint8), header, path)
     if grid_of is not None and not same_grid(mask, grid_of):
         raise InputError(
             f"{path}: a mask of {describe_grid(mask)}; wanted the scan's grid, {describe_grid(grid_of)}"
+        )
+    return mask
+
+
+def read_brain(path: Path, grid_of: sitk.Image) -> sitk.Image:
+    """Read the mask of a brain. Raises InputError as `read_mask` does, and if nothing or nearly everything is brain."""
+    mask = read_mask(path, grid_of)
+    share = float(sitk.GetArrayViewFromImage(mask).mean())
+    if not 0 < share < WHOLE:
+        raise InputError(
+            f"{path}: {100 * share:.0f} % of the voxels are brain; wanted a mask that is 1 in the brain alone"
         )
     return mask
 
@@ -54,19 +70,20 @@ def read_labels(path: Path, cut_fractions: bool = False) -> sitk.Image:
     Raises InputError as `read` does for an unusable file, for NaN and values outside 0 to 65535, and for fractions, as in a probability map, unless
     `cut_fractions` says to drop them (0.6 becomes 0).
     """
-    image, strays = _load(path)
-    values = sitk.GetArrayViewFromImage(image)
+    header = _header(path)
+    values = content.values(path, header)
+    strays = values.size - np.count_nonzero(np.isfinite(values))
     if strays:
         raise InputError(f"{path}: {strays} voxels are NaN or infinite; wanted labels from 0 to 65535")
     low, high = values.min(), values.max()
     if low < 0 or high > np.iinfo(np.uint16).max:
         raise InputError(f"{path}: values from {low:g} to {high:g}; wanted labels from 0 to 65535")
-    labels = sitk.Cast(image, sitk.sitkUInt16)
-    if not cut_fractions and not np.array_equal(sitk.GetArrayViewFromImage(labels), values):
+    labels = values.astype(np.uint16)
+    if not cut_fractions and not np.array_equal(labels, values):
         raise InputError(
             f"{path}: values with fractions, as in a probability map; wanted whole labels, such as 0 and 1"
         )
-    return labels
+    return _placed(labels, header, path)
 
 
 def read_probability(path: Path) -> sitk.Image:
@@ -88,7 +105,7 @@ def write(image: sitk.Image, path: Path, geometry_of: Path | None = None) -> Non
     """Write an image: aside first, then renamed, so that `path` is whole or absent.
 
     With `geometry_of`, the header fields that place a NIfTI file in space are copied from that file, so that both read back bit for bit the same;
-    ITK alone rounds the direction. Raises InputError if the folder cannot be written or the suffix is not one of `SUFFIXES`.
+    ITK alone rounds the direction and drops the sform. Raises InputError if the folder cannot be written or the suffix is not one of `SUFFIXES`.
     """
     compress = suffix_of(path) != ".nii"
     with writing(path) as unfinished:
@@ -99,31 +116,25 @@ def write(image: sitk.Image, path: Path, geometry_of: Path | None = None) -> Non
                 f"{path}: cannot be written; wanted a folder with write permission and room on its disk"
             ) from error
         if geometry_of is not None and is_nifti(path) and is_nifti(geometry_of):
-            copy_nifti_geometry(geometry_of, unfinished)
+            headers.copy_placement(geometry_of, unfinished)
 
 
-def _load(path: Path) -> tuple[sitk.Image, int]:
-    """Read a 3-D image of one channel with its stored pixel type, and say how many of its stored values are NaN or infinite. Raises InputError."""
+def _header(path: Path) -> Header:
+    """Of a file that is there, and holds a volume. Raises InputError."""
     if not path.is_file():
+        headers.suffix_of(path)
         raise InputError(f"{path}: no such file; wanted an image ({', '.join(SUFFIXES)})")
-    nifti_strays = check_nifti(path) if is_nifti(path) else None
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        if "orthonormal" in str(error):
-            raise InputError(
-                f"{path}: its axes are not at right angles; wanted a scan without shear"
-            ) from error
-        raise InputError(
-            f"{path}: cannot be read as an image; wanted a whole {', '.join(SUFFIXES)} file"
-        ) from error
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(
-            f"{path}: {image.GetNumberOfComponentsPerPixel()} values a voxel (colour or vector); wanted one"
-        )
-    size = image.GetSize()
-    if image.GetDimension() != 3 or min(size) < 2:
-        raise InputError(f"{path}: a {'x'.join(map(str, size))} image; wanted one 3-D scan")
-    if "complex" in image.GetPixelIDTypeAsString():
-        raise InputError(f"{path}: complex values; wanted real ones")
-    return image, count_strays(sitk.GetArrayViewFromImage(image)) if nifti_strays is None else nifti_strays
+    header = headers.read(path)
+    if min(header.sides) < 2:
+        raise InputError(f"{path}: a {'x'.join(map(str, header.sides))} image; wanted one 3-D scan")
+    return header
+
+
+def _placed(values: npt.NDArray[Any], header: Header, path: Path) -> sitk.Image:
+    """Values `(z, y, x)` in the place that a header gives them."""
+    box = placement.box(header.affine, header.sides, str(path))
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing(box.spacing_mm.tolist())
+    image.SetOrigin(box.origin_mm.tolist())
+    image.SetDirection(box.direction.ravel().tolist())
+    return image

@@ -43,8 +43,8 @@ def to_working_grid(
     native = grids.canonical_grid(followup, config.spacing_mm)
     grid = grids.moved_grid(native, aligned.to_followup.GetInverse())
     return (
-        grids.resample(_nonnegative(baseline), grid, aligned.to_baseline),
-        grids.resample(_nonnegative(followup), grid, aligned.to_followup),
+        grids.resample(baseline, grid, aligned.to_baseline),
+        grids.resample(followup, grid, aligned.to_followup),
     )
 
 
@@ -160,10 +160,3 @@ def histogram_mode(inside: npt.NDArray[np.float32]) -> float:
     density = ndimage.gaussian_filter1d(counts.astype(float), sigma=800 / 40, mode="constant")
     peak = int(density.argmax())
     return float((edges[peak] + edges[peak + 1]) / 2)
-
-
-def _nonnegative(scan: sitk.Image) -> sitk.Image:
-    """Shift a scan with negative values (ringing, or intensities standardised before) to start at 0, since N4 takes logarithms."""
-    values = sitk.GetArrayViewFromImage(scan)
-    lowest = float(np.percentile(values, 0.1))
-    return sitk.Clamp(scan - min(lowest, 0.0), lowerBound=0.0)

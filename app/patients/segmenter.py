@@ -63,7 +63,7 @@ class Segmenter:
         outputs.check_source(followup)
         with warned({str(_place(baseline)): "baseline", str(_place(followup)): "follow-up"}) as warnings:
             scans = read_scans(baseline, followup)
-            mask = storage.read_mask(brain_mask, grid_of=scans[1]) if brain_mask else None
+            mask = storage.read_brain(brain_mask, scans[1]) if brain_mask else None
             was_read = time.perf_counter()
             result = pipeline.segment(*scans, self.networks, mask, self.steps)
         result = dataclasses.replace(result, warnings=tuple(warnings))  # those of reading, too

@@ -21,7 +21,7 @@ def _with_spacing(path: Path, spacing_mm: float) -> Path:
     return path
 
 
-NOISE = np.random.default_rng(0).uniform(1, 9, (8, 9, 10)).astype(np.float32)
+NOISE = np.random.default_rng(0).uniform(1, 9, (12, 13, 14)).astype(np.float32)
 
 
 def write_bad_file(kind: str, folder: Path) -> Path:
@@ -57,8 +57,8 @@ def write_bad_file(kind: str, folder: Path) -> Path:
             save(path, np.where(NOISE > 5, np.nan, NOISE).astype(np.float32))
         case "infinite":
             save(path, np.where(NOISE > 5, np.inf, NOISE).astype(np.float32))
-        case "spacing_zero" | "spacing_negative":
-            path = _with_spacing(save(folder / f"{kind}.nii", NOISE), 0.0 if kind == "spacing_zero" else -1.0)
+        case "spacing_zero":
+            path = _with_spacing(save(folder / f"{kind}.nii", NOISE), 0.0)
         case "sheared":
             nibabel.save(
                 nibabel.Nifti1Image(
@@ -75,10 +75,10 @@ def write_bad_file(kind: str, folder: Path) -> Path:
 BAD_FILES = {
     "missing": "no such file",
     "text": "truncated or damaged",
-    "text_nii": "not a NIfTI-1 file",
+    "text_nii": "not a NIfTI file",
     "truncated": "truncated or damaged",
     "truncated_inside": "truncated",
-    "empty": "not a NIfTI-1 file",
+    "empty": "truncated or damaged",
     "two_d": "wanted one 3-D scan",
     "one_slice": "wanted one 3-D scan",
     "four_d": "wanted one 3-D scan",
@@ -88,7 +88,6 @@ BAD_FILES = {
     "nan": "NaN or infinite",
     "infinite": "NaN or infinite",
     "spacing_zero": "wanted three positive numbers",
-    "spacing_negative": "wanted three positive numbers",
     "sheared": "not at right angles",
     "suffix": "not an image name",
 }

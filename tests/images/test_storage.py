@@ -1,4 +1,3 @@
-import logging
 from pathlib import Path
 
 import nibabel
@@ -27,12 +26,13 @@ def test_geometry_is_copied_bit_for_bit(scan: sitk.Image, tmp_path: Path) -> Non
     storage.write(scan, source)
     read = storage.read(source)
     storage.write(grids.like(grids.array(read) > 50, read), target, geometry_of=source)
-    mask = sitk.ReadImage(str(target))
+    mask = storage.read_mask(target)
     assert mask.GetPixelID() == sitk.sitkUInt8
-    assert mask.GetSize() == read.GetSize()
-    assert mask.GetSpacing() == read.GetSpacing()
-    assert mask.GetOrigin() == read.GetOrigin()
-    assert mask.GetDirection() == read.GetDirection()
+    for placed, again in ((mask, read), (sitk.ReadImage(str(target)), sitk.ReadImage(str(source)))):
+        assert placed.GetSize() == again.GetSize()
+        assert placed.GetSpacing() == again.GetSpacing()
+        assert placed.GetOrigin() == again.GetOrigin()
+        assert placed.GetDirection() == again.GetDirection()
     np.testing.assert_array_equal(nibabel.load(target).affine, nibabel.load(source).affine)
 
 
@@ -41,10 +41,12 @@ def test_geometry_is_copied_from_a_big_endian_file(tmp_path: Path) -> None:
     affine = np.diag([0.9, 0.9, 3.0, 1.0])
     affine[:3, :3] = Rotation.from_euler("xyz", [5, -10, 3], degrees=True).as_matrix() @ affine[:3, :3]
     header = nibabel.Nifti1Header(endianness=">")
-    nibabel.save(nibabel.Nifti1Image(np.arange(60, dtype=">i2").reshape(3, 4, 5), affine, header), source)
+    nibabel.save(
+        nibabel.Nifti1Image(np.arange(3840, dtype=">i2").reshape(15, 16, 16), affine, header), source
+    )
     read = storage.read(source)
     storage.write(grids.like(grids.array(read) > 9, read), target, geometry_of=source)
-    assert sitk.ReadImage(str(target)).GetDirection() == read.GetDirection()
+    assert storage.read_mask(target).GetDirection() == read.GetDirection()
     np.testing.assert_array_equal(nibabel.load(target).affine, nibabel.load(source).affine)
 
 
@@ -94,25 +96,23 @@ def test_moved_grid_moves_each_voxel(scan: sitk.Image) -> None:
     np.testing.assert_allclose(grids.corners(moved), wanted, atol=1e-9)
 
 
-def test_a_few_stray_voxels_become_zero(
-    scan: sitk.Image, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    big = sitk.Resample(scan, [100, 100, 20], sitk.Transform(), sitk.sitkLinear, (0, 0, 0), (1, 1, 1))
-    big[3, 4, 5] = float("nan")
-    big[0, 0, 0] = 1.0
-    sitk.WriteImage(big, str(tmp_path / "nan.nrrd"))
-    storage.write(big, tmp_path / "nan.nii.gz")
-    for name in ("nan.nrrd", "nan.nii.gz"):  # ITK itself reads a NIfTI file's as 0
+def test_a_few_stray_voxels_become_zero(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    values = np.random.default_rng(0).uniform(1, 9, (20, 50, 50)).astype(np.float32)
+    values[5, 4, 3], values[6, 4, 3] = np.nan, 1e30
+    for suffix in headers.SUFFIXES:
+        path = tmp_path / f"nan{suffix}"
+        sitk.WriteImage(sitk.GetImageFromArray(values), str(path))
         caplog.clear()
-        with caplog.at_level(logging.WARNING):
-            read = storage.read(tmp_path / name)
-        assert read[3, 4, 5] == 0
-        assert "1 voxels are NaN" in caplog.text
+        read = storage.read(path)
+        assert read[3, 4, 5] == read[3, 4, 6] == 0
+        assert read[3, 4, 7] == values[7, 4, 3]
+        assert "2 voxels are NaN or infinite, or spikes; taken as 0" in caplog.text
 
 
-def test_bytes_after_the_voxels_do_not_matter(scan: sitk.Image, tmp_path: Path) -> None:
-    """Some programs pad their files; three bytes are no whole float32."""
-    path = tmp_path / "padded.nii"
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_bytes_after_the_voxels_do_not_matter(scan: sitk.Image, tmp_path: Path, suffix: str) -> None:
+    """Some programs pad their files; three bytes are no whole float32, and no gzip member either."""
+    path = tmp_path / f"padded{suffix}"
     storage.write(scan, path)
     path.write_bytes(path.read_bytes() + b"pad")
     np.testing.assert_array_equal(grids.array(storage.read(path)), grids.array(scan))
@@ -131,6 +131,32 @@ def test_a_mask_on_another_grid_is_refused(scan: sitk.Image, tmp_path: Path) -> 
     path = save(tmp_path / "mask.nii.gz", (NOISE > 5).astype(np.uint8))
     with pytest.raises(InputError, match="wanted the scan's grid, 20x24x10 voxels"):
         storage.read_mask(path, grid_of=scan)
+
+
+@pytest.mark.parametrize("one", [1, 255, 7.0])
+def test_a_mask_may_have_any_whole_number_for_1(one: float, tmp_path: Path) -> None:
+    inside = NOISE > 5
+    path = save(tmp_path / "mask.nii.gz", np.where(inside, one, 0).astype(np.float32))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(storage.read_mask(path)), inside.T)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (NOISE, "values from 1.* as in a scan or a probability map; wanted a mask"),
+        (np.where(NOISE > 5, 0.001, 0), "values from 0 to 0.001, as in"),
+        (np.where(NOISE > 5, 1, 0.001), "values from 0.001 to 1, as in"),
+        (np.where(NOISE > 5, 0, -1), "values from -1 to 0, as in"),
+        (np.where(NOISE > 5, np.nan, 1), "values from nan to nan, as in"),
+        (np.ones(NOISE.shape), "100 % of the voxels are brain"),
+        (np.zeros(NOISE.shape), "0 % of the voxels are brain"),
+    ],
+)
+def test_what_is_no_brain_mask_is_refused(values: np.ndarray, message: str, tmp_path: Path) -> None:
+    scan = storage.read(save(tmp_path / "scan.nii.gz", NOISE))
+    path = save(tmp_path / "mask.nii.gz", values.astype(np.float32))
+    with pytest.raises(InputError, match=message):
+        storage.read_brain(path, scan)
 
 
 def test_an_unwritable_folder_is_refused(scan: sitk.Image, tmp_path: Path) -> None:

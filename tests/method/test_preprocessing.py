@@ -169,14 +169,6 @@ def test_scans_on_one_1_mm_grid_are_not_interpolated() -> None:
     np.testing.assert_array_equal(grids.array(followup), values)
 
 
-def test_negative_values_are_shifted_not_cut() -> None:
-    """Standardised intensities, mean 0: N4 takes logarithms, so they are moved to start near 0 with their differences kept."""
-    values = np.random.default_rng(0).normal(0, 1, (20, 20, 20)).astype(np.float32)
-    moved = grids.array(preprocessing._nonnegative(sitk.GetImageFromArray(values)))
-    assert moved.min() >= 0
-    assert np.corrcoef(moved.ravel(), values.ravel())[0, 1] > 0.999
-
-
 def test_a_pair_without_common_brain_is_refused() -> None:
     scan = sitk.GetImageFromArray(_values())
     with pytest.raises(InputError, match="ml of brain in both"):

@@ -338,7 +338,7 @@ def test_all_bad_files_of_all_methods_are_listed_at_once(tmp_path: Path) -> None
     arguments = ["--predictions", predicted, "--predictions", second, "--predictions", tmp_path / "none"]
     arguments += ["--references", references, "--output", tmp_path / "out"]
     lines = [
-        "pred/02.nii.gz: not a NIfTI-1 file",
+        "pred/02.nii.gz: truncated or damaged",
         "pred: 1 of 4 predictions are missing (03)",
         "second/04.nii.gz: 29x12x3 voxels of 1x1x2 mm; wanted the grid of",
         "none: no such folder",

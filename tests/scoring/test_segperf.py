@@ -251,7 +251,7 @@ BAD_PREDICTIONS = {
     "truncated": "truncated",
     "truncated inside": "truncated",
     "text": "truncated or damaged",
-    "empty file": "not a NIfTI-1 file",
+    "empty file": "truncated or damaged",
     "four dimensions": "wanted one 3-D scan",
 }
 LET_THROUGH_BY_THE_TOOL = {"spacing", "origin", "no zeros", "probability"}
