@@ -114,13 +114,13 @@ def test_single_slices_that_an_archive_made_one_file_of_are_read(scan: sitk.Imag
 
 
 def test_each_slice_has_its_own_rescaling(scan: sitk.Image, tmp_path: Path) -> None:
-    """Slope 2 and intercept -3 for one slice of ten: it alone becomes 2 x - 3."""
+    """Slope 2 and intercept 3 for one slice of ten: it alone becomes 2 x + 3."""
     files = write_series(scan, tmp_path)
     before = grids.array(dicom.find(tmp_path).read())
-    edit(files[4], RescaleSlope="2", RescaleIntercept="-3")
+    edit(files[4], RescaleSlope="2", RescaleIntercept="3")
     after = grids.array(dicom.find(tmp_path).read())
     expected = before.copy()
-    expected[4] = 2 * before[4] - 3
+    expected[4] = 2 * before[4] + 3
     assert np.array_equal(after, expected)
 
 
@@ -200,10 +200,11 @@ def test_the_flair_is_found_among_the_series_of_a_study(scan: sitk.Image, tmp_pa
 def test_two_flairs_are_listed_and_one_can_be_named(scan: sitk.Image, tmp_path: Path) -> None:
     write_series(scan, tmp_path / "a", "t2_flair_sag", 5)
     write_series(scan[..., :6], tmp_path / "b", "t2_flair_tra", 12)
+    _every(sorted((tmp_path / "b").iterdir()), StudyInstanceUID=dicom.find(tmp_path / "a").study)
     with pytest.raises(InputError) as refused:
         dicom.find(tmp_path)
     assert str(refused.value).splitlines() == [
-        f"{tmp_path}: 2 series could be the FLAIR; wanted one, or the number of the one meant",
+        f"{tmp_path}: 2 series could be the FLAIR; wanted one: type --baseline-series NUMBER or --followup-series NUMBER",
         "  series 5: t2_flair_sag, MR, 20x24x10",
         "  series 12: t2_flair_tra, MR, 20x24x6",
     ]
@@ -211,7 +212,7 @@ def test_two_flairs_are_listed_and_one_can_be_named(scan: sitk.Image, tmp_path: 
     assert dicom.find(tmp_path, dicom.find(tmp_path, "5").uid).number == "5"
     with pytest.raises(
         InputError,
-        match=r"no series with the number 6; wanted one that is there\n  series 5: .*\n  series 12: ",
+        match=r"no series with the number 6; wanted one that is there: type --baseline-series .*\n  series 5: .*\n  series 12: ",
     ):
         dicom.find(tmp_path, "6")
 
@@ -222,39 +223,145 @@ def test_a_flair_that_makes_no_volume_gives_way_to_one_that_does(scan: sitk.Imag
     assert dicom.find(tmp_path).number == "4"
 
 
-def test_a_folder_without_a_flair_lists_what_there_is(scan: sitk.Image, tmp_path: Path) -> None:
-    """A computed series is not taken unasked, but can be named."""
-    write_series(scan, tmp_path / "a", "t1_mprage", 2)
-    write_series(scan, tmp_path / "b", "flair_MPR", 3, ImageType=["DERIVED", "SECONDARY", "MPR"])
-    with pytest.raises(
-        InputError,
-        match=r"no series could be the FLAIR; wanted one, or the number of the one meant\n  series 2: t1_mprage.*\n  series 3: flair_MPR",
-    ):
-        dicom.find(tmp_path)
-    assert dicom.find(tmp_path, "3").read().GetSize() == scan.GetSize()
-
-
-def test_a_lone_series_that_lost_its_description_is_taken_with_a_warning(
+def test_a_folder_without_a_flair_lists_what_there_is_and_why_it_is_none(
     scan: sitk.Image, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Unless it was computed."""
-    files = write_series(scan, tmp_path, description="")
+    """A computed series is not taken unasked among others, but can be named."""
+    write_series(scan, tmp_path / "a", "t1_mprage", 2)
+    study = dicom.find(tmp_path, "2").study
+    write_series(
+        scan,
+        tmp_path / "b",
+        "flair_MPR",
+        3,
+        StudyInstanceUID=study,
+        ImageType=["DERIVED", "SECONDARY", "MPR"],
+    )
+    write_series(scan, tmp_path / "c", "t2_tse", 4, StudyInstanceUID=study)
+    with pytest.raises(InputError) as refused:
+        dicom.find(tmp_path)
+    assert str(refused.value).splitlines() == [
+        f"{tmp_path}: no series could be the FLAIR; wanted one: type --baseline-series NUMBER or --followup-series NUMBER",
+        "  series 2: t1_mprage, MR, 20x24x10 (T1-weighted)",
+        "  series 3: flair_MPR, MR, 20x24x10 (computed, or made to plan others (Image Type DERIVED))",
+        "  series 4: t2_tse, MR, 20x24x10 (its description does not say FLAIR)",
+    ]
+    assert dicom.find(tmp_path, "3").read().GetSize() == scan.GetSize()
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("description", "values", "warning"),
+    [
+        ("", {}, "it has no description; taken as a FLAIR, as the only series there"),
+        ("sag_p2_iso", {}, "its description does not say FLAIR; taken as a FLAIR"),
+        (
+            "t2_flair_sag",
+            {"ImageType": ["DERIVED", "PRIMARY", "DIS3D"]},
+            r"\(Image Type DERIVED\); taken as a FLAIR",
+        ),
+    ],
+)
+def test_a_lone_series_is_taken_with_a_warning(
+    description: str,
+    values: dict[str, list[str]],
+    warning: str,
+    scan: sitk.Image,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write_series(scan, tmp_path, description, **values)
     dicom.find(tmp_path).read()
-    assert "has no description; taken as a FLAIR" in caplog.text
-    _every(files, ImageType=["DERIVED", "SECONDARY"])
+    assert re.search(warning, caplog.text)
+
+
+@pytest.mark.parametrize(
+    "description", ["t1_mprage", "ep2d_diff_ADC", "SWI", "PD TSE", "T1 FLAIR", "FLAIR localizer"]
+)
+def test_a_lone_series_that_calls_itself_something_else_is_refused(
+    description: str, scan: sitk.Image, tmp_path: Path
+) -> None:
+    write_series(scan, tmp_path, description)
     with pytest.raises(
-        InputError,
-        match=r"no series could be the FLAIR; wanted one, or the number of the one meant\n  series 5: no description, MR",
+        InputError, match=r"no series could be the FLAIR; wanted one: type .*\n  series 5: .*\)$"
     ):
         dicom.find(tmp_path)
 
 
-def test_one_number_for_two_visits_is_refused(scan: sitk.Image, tmp_path: Path) -> None:
-    write_series(scan, tmp_path / "2023", number=5)
-    write_series(scan, tmp_path / "2024", number=5)
-    with pytest.raises(InputError, match="2 series with the number 5; wanted a folder of one visit"):
+@pytest.mark.parametrize(
+    "description", ["t2_spc_da-fl_sag_p2_iso", "3D T2/FLAIR post T1 Gd", "t2_spc_DarkFluid", "SAG CUBE FLAIR"]
+)
+def test_unusual_names_of_a_flair_are_known(
+    description: str, scan: sitk.Image, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_series(scan, tmp_path / "a", description)
+    write_series(scan, tmp_path / "b", "t1_mprage", 2)
+    dicom.find(tmp_path).read()
+    assert caplog.text == ""
+
+
+def test_one_number_for_two_visits_is_refused_with_the_uids_to_type(scan: sitk.Image, tmp_path: Path) -> None:
+    write_series(scan, tmp_path / "2024", number=5, StudyDate="20240501")
+    write_series(scan, tmp_path / "2023", number=5, StudyDate="20230501")
+    uids = [dicom.find(tmp_path / year).uid for year in ("2023", "2024")]
+    with pytest.raises(InputError) as refused:
         dicom.find(tmp_path, "5")
-    assert dicom.find(tmp_path, dicom.find(tmp_path / "2024").uid).folder == tmp_path
+    assert str(refused.value).splitlines() == [
+        f"{tmp_path}: 2 series with the number 5; wanted one: give the folder of one visit, or type"
+        " --baseline-series UID or --followup-series UID",
+        f"  series 5: t2_flair_sag, MR, 20x24x10, visit 1 of 2 by date, UID {uids[0]}",
+        f"  series 5: t2_flair_sag, MR, 20x24x10, visit 2 of 2 by date, UID {uids[1]}",
+    ]
+    assert [dicom.find(tmp_path, uid).uid for uid in uids] == uids
+
+
+def test_an_empty_file_beside_the_series_is_warned_about(
+    scan: sitk.Image, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_series(scan, tmp_path)
+    (tmp_path / "LOCK").write_bytes(b"")
+    _assert_same_scan(dicom.find(tmp_path).read(), scan, rounding=0.5)
+    assert "1 files beside it are empty; if they were slices of it, copy the folder again" in caplog.text
+
+
+def test_an_empty_rescale_slope_is_none(scan: sitk.Image, tmp_path: Path) -> None:
+    _every(write_series(scan, tmp_path), RescaleSlope="", RescaleIntercept="")
+    _assert_same_scan(dicom.find(tmp_path).read(), scan, rounding=0.5)
+
+
+@pytest.mark.parametrize(
+    "character_set",
+    ["ISO_IR 192", ["", "ISO 2022 IR 87"], "ISO 2022 IR 13", "GB18030", "no such set", "ISO_IR 100"],
+)
+def test_any_character_set_is_read(character_set: object, scan: sitk.Image, tmp_path: Path) -> None:
+    for file in write_series(scan, tmp_path):
+        edit(file, SpecificCharacterSet=character_set)
+        content = file.read_bytes().replace(b"Mustermann", b"\x1b$B;3ED\x1b(B")  # ten bytes of ISO 2022
+        file.write_bytes(content)
+    _assert_same_scan(dicom.find(tmp_path).read(), scan, rounding=0.5)
+
+
+def test_enhanced_files_of_a_slice_each_are_one_scan(scan: sitk.Image, tmp_path: Path) -> None:
+    series = generate_uid()
+    for k in range(scan.GetDepth()):
+        edit(write_enhanced(scan[..., k : k + 1], tmp_path / f"IM{k}"), SeriesInstanceUID=series)
+    _assert_same_scan(dicom.find(tmp_path).read(), scan, rounding=0.5)
+
+
+def test_a_series_that_is_no_head_s_is_refused(scan: sitk.Image, tmp_path: Path) -> None:
+    scan.SetSpacing((0.1, 0.1, 0.3))
+    write_series(scan, tmp_path)
+    with pytest.raises(InputError, match=r"series 5: a box of 2x2.4x3 mm; wanted 10 to 1000 mm a side"):
+        dicom.find(tmp_path).read()
+
+
+def test_padding_of_a_series_becomes_0(scan: sitk.Image, tmp_path: Path) -> None:
+    values = sitk.GetArrayFromImage(scan)
+    values[:, :, :4] = 0
+    write_series(grids.like(values, scan), tmp_path, RescaleIntercept="-1000", RescaleSlope="1")
+    found = grids.array(dicom.find(tmp_path).read())
+    assert (found[:, :, :4] == 0).all()
+    assert found[:, :, 4:].std() == pytest.approx(values[:, :, 4:].std(), rel=0.01)
 
 
 def test_images_that_are_there_twice_are_taken_once_with_a_warning(
@@ -322,22 +429,29 @@ def _every(files: list[Path], **values: object) -> None:
 
 
 BROKEN: dict[str, tuple[Break, str]] = {
-    "empty_folder": (lambda files, _: [file.unlink() for file in files], "no DICOM image in it"),
+    "empty_folder": (lambda files, _: [file.unlink() for file in files], "no file in it"),
     "other_files": (
         lambda files, _: [file.write_text("not an image") for file in files],
         "no DICOM image in it",
     ),
     "dicomdir_alone": (_dicomdir_alone, "no DICOM image in it"),
-    "zero_bytes": (lambda files, _: sorted(files)[9].write_bytes(b""), "file 10 of it, by name, is empty"),
+    "empty_files": (
+        lambda files, _: [file.write_bytes(b"") for file in files],
+        "10 files, 10 of them empty, and no DICOM image in it",
+    ),
+    "zero_bytes": (
+        lambda files, _: files[4].write_bytes(b""),
+        "9 slices, and 1 are missing between them",
+    ),
     "cut_in_the_header": (
         lambda files, _: sorted(files)[3].write_bytes(files[3].read_bytes()[:300]),
         "file 4 of it, by name, is damaged",
     ),
     "cut_in_the_pixels": (
         lambda files, _: files[3].write_bytes(files[3].read_bytes()[:-100]),
-        "the pixels of a slice are missing, cut off",
+        "a slice whose pixels are missing, cut off",
     ),
-    "no_pixels": (lambda files, _: edit(files[3], PixelData=None), "the pixels of a slice are missing"),
+    "no_pixels": (lambda files, _: edit(files[3], PixelData=None), "a slice whose pixels are missing"),
     "one_slice": (lambda files, _: [file.unlink() for file in files[1:]], "one slice"),
     "a_slice_missing": (lambda files, _: files[4].unlink(), "9 slices, and 1 are missing between them"),
     "slices_missing": (
@@ -380,10 +494,10 @@ BROKEN: dict[str, tuple[Break, str]] = {
     ),
     "inverted": (
         lambda files, _: _every(files, PhotometricInterpretation="MONOCHROME1"),
-        "is MONOCHROME1; wanted grey values",
+        "pixels of the kind MONOCHROME1; wanted grey values",
     ),
     "constant": (lambda files, _: _every(files, RescaleSlope="0", RescaleIntercept="7"), "every voxel is 7"),
-    "two_multi_frame_files": (_two_multi_frame_files, "in 2 multi-frame files"),
+    "two_multi_frame_files": (_two_multi_frame_files, "several at one place"),
 }
 
 

@@ -311,7 +311,7 @@ def test_a_series_can_be_named_for_each_visit(folders: tuple[Path, Path], tmp_pa
     assert result.exit_code == 1
     assert f"{folders[0]}: series 2: t1_mprage, MR" in result.stderr
     assert (
-        f"Error: {folders[1]}: no series with the number 9; wanted one that is there\n  series 5: t2_flair_sag, MR"
+        f"Error: {folders[1]}: no series with the number 9; wanted one that is there: type --baseline-series NUMBER or --followup-series NUMBER\n  series 5: t2_flair_sag, MR"
         in result.stderr
     )
     storage.write(dicom.find(folders[1]).read(), tmp_path / "followup.nii.gz")
