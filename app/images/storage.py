@@ -71,13 +71,7 @@ def read_labels(path: Path, cut_fractions: bool = False) -> sitk.Image:
     `cut_fractions` says to drop them (0.6 becomes 0).
     """
     header = _header(path)
-    values = content.values(path, header)
-    strays = values.size - np.count_nonzero(np.isfinite(values))
-    if strays:
-        raise InputError(f"{path}: {strays} voxels are NaN or infinite; wanted labels from 0 to 65535")
-    low, high = values.min(), values.max()
-    if low < 0 or high > np.iinfo(np.uint16).max:
-        raise InputError(f"{path}: values from {low:g} to {high:g}; wanted labels from 0 to 65535")
+    values = _values_within(path, header, np.iinfo(np.uint16).max, "labels from 0 to 65535")
     labels = values.astype(np.uint16)
     if not cut_fractions and not np.array_equal(labels, values):
         raise InputError(
@@ -91,14 +85,9 @@ def read_probability(path: Path) -> sitk.Image:
 
     Raises InputError as `read` does for an unusable file, and for NaN and values outside 0 to 1.
     """
-    image, strays = _load(path)
-    values = sitk.GetArrayViewFromImage(image)
-    if strays:
-        raise InputError(f"{path}: {strays} voxels are NaN or infinite; wanted probabilities from 0 to 1")
-    low, high = values.min(), values.max()
-    if low < 0 or high > 1:
-        raise InputError(f"{path}: values from {low:g} to {high:g}; wanted probabilities from 0 to 1")
-    return sitk.Cast(image, sitk.sitkFloat32)
+    header = _header(path)
+    values = _values_within(path, header, 1, "probabilities from 0 to 1")
+    return _placed(values.astype(np.float32), header, path)
 
 
 def write(image: sitk.Image, path: Path, geometry_of: Path | None = None) -> None:
@@ -128,6 +117,18 @@ def _header(path: Path) -> Header:
     if min(header.sides) < 2:
         raise InputError(f"{path}: a {'x'.join(map(str, header.sides))} image; wanted one 3-D scan")
     return header
+
+
+def _values_within(path: Path, header: Header, highest: float, wanted: str) -> npt.NDArray[Any]:
+    """The voxels (z, y, x). Raises InputError for NaN, and for values outside 0 to `highest`."""
+    values = content.values(path, header)
+    strays = values.size - np.count_nonzero(np.isfinite(values))
+    if strays:
+        raise InputError(f"{path}: {strays} voxels are NaN or infinite; wanted {wanted}")
+    low, high = values.min(), values.max()
+    if low < 0 or high > highest:
+        raise InputError(f"{path}: values from {low:g} to {high:g}; wanted {wanted}")
+    return values
 
 
 def _placed(values: npt.NDArray[Any], header: Header, path: Path) -> sitk.Image:
