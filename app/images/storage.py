@@ -37,18 +37,16 @@ def read_mask(path: Path, grid_of: sitk.Image | None = None) -> sitk.Image:
     """
     header = _header(path)
     values = content.values(path, header)
-    high = values.max()
-    if (
-        not (np.isfinite(high) and high >= 0 and high == np.rint(high))
-        or not ((values == 0) | (values == high)).all()
-    ):
-        raise InputError(
-            f"{path}: values from {values.min():g} to {high:g}, as in a scan or a probability map; wanted a mask of 0 and 1"
-        )
     mask = _placed((values > 0).astype(np.uint8), header, path)
     if grid_of is not None and not same_grid(mask, grid_of):
         raise InputError(
             f"{path}: a mask of {describe_grid(mask)}; wanted the scan's grid, {describe_grid(grid_of)}"
+        )
+    high = values.max()
+    whole = np.isfinite(high) and high >= 0 and high == np.rint(high)
+    if not (whole and ((values == 0) | (values == high)).all()):
+        raise InputError(
+            f"{path}: values from {values.min():g} to {high:g}, as in a scan or a probability map; wanted a mask of 0 and 1"
         )
     return mask
 
