@@ -48,6 +48,12 @@ def write_all(raters: Raters, summary: Summary, output: Path) -> None:
             figure.savefig(unfinished, format="png", dpi=dots_per_inch)
 
 
+def remove_all(output: Path) -> None:
+    """Remove the figures of an earlier evaluation."""
+    for name in NAMES:
+        (output / f"{name}.png").unlink(missing_ok=True)
+
+
 def draw_all(raters: Raters, summary: Summary) -> dict[str, "Figure"]:
     """{name: figure}; those of a ranking, of comparisons and of calibration only where there are any."""
     shown = {rater: part for rater, part in summary["raters"].items() if rater != ALL_EXPERTS}

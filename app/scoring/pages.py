@@ -55,16 +55,15 @@ SUMMARY_FIELDS = (
 def write_evaluation(raters: Raters, expected: dict[str, set[str]], output: Path) -> None:
     """Write everything; figures need matplotlib. `expected`: {rater: the cases that it should have}.
 
-    What an earlier evaluation left in the folder and this one does not write is removed, so that all files
-    there belong together.
+    Figures and the table of calibration that an earlier evaluation left in the folder are removed, so that
+    all files there belong together. Raises InputError if the folder cannot be written.
     """
     summary = summarise(raters, expected)
-    for name in (tables.CALIBRATION, *(f"{figure}.png" for figure in figures.NAMES)):
-        (output / name).unlink(missing_ok=True)
     tables.write_tables([score for own in raters.values() for score in own], output)
     tables.write_csv(output / "summary.csv", SUMMARY_FIELDS, summary_lines(summary))
     _write_text(output / "summary.json", json.dumps(_finite(summary), indent=1) + "\n")
     _write_text(output / "summary.md", summary_page(summary))
+    figures.remove_all(output)
     if figures.available():
         figures.write_all(raters, summary, output)
 

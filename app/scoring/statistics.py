@@ -141,7 +141,8 @@ def roc(positives: Floats, negatives: Floats) -> list[tuple[float, float, float]
 
     A patient is called positive if its value is at least the threshold. The first threshold is infinite.
     """
-    thresholds = np.concatenate([[math.inf], np.unique(np.concatenate([positives, negatives]))[::-1]])
+    descending = -np.unique(-np.concatenate([positives, negatives]))
+    thresholds = [math.inf, *(descending + 0.0)]  # + 0.0: no threshold of -0
     return [(float(at), float((positives >= at).mean()), float((negatives < at).mean())) for at in thresholds]
 
 
