@@ -12,8 +12,9 @@ from ..arrays import Array, Mask
 from ..errors import InputError
 from ..images import grids
 from . import masks, metrics
+from .distances import Spacing
 from .masks import Job
-from .metrics import CaseMetrics, MatchedLesion, Spacing
+from .metrics import CaseMetrics, MatchedLesion
 
 BINS = 10  # of probability, of equal width
 

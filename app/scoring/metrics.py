@@ -1,6 +1,4 @@
-"""How good is a mask? The measures of the MSSEG-2 challenge, from arrays.
-
-They are computed as animaSegPerfAnalyzer (Anima, Inria) does.
+"""How good is a mask? The measures of the MSSEG-2 challenge, as animaSegPerfAnalyzer (Anima, Inria) has them.
 
 Masks and label images are arrays `(z, y, x)`, spacings `(z, y, x)` in mm. "Prediction" is what the tool calls
 the test image. Sources: the tool's behaviour, and Commowick et al., "Objective evaluation of multiple
@@ -8,17 +6,22 @@ sclerosis lesion segmentation...", Scientific Reports 8:13650 (2018).
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from ..arrays import Labels, Mask
-
-Spacing = tuple[float, float, float]  # (z, y, x), mm
+from .distances import (
+    Spacing,
+    bounding_box,
+    contour,
+    contour_mean_distance_mm,
+    hausdorff_distance_mm,
+    indices,
+    surface_distance_mm,
+)
 
 NO_LESION_MINIMUM_MM3 = 3.0  # where the reference is empty the tool uses this, whatever minimum it was given
 
@@ -120,12 +123,9 @@ class MatchedLesion:
 
 @dataclass(frozen=True)
 class LesionMatches:
-    """Which lesions of the reference were found, and which of the prediction are true.
+    """Which lesions of the reference were found, and which of the prediction are true."""
 
-    Each tuple goes from the largest lesion to the smallest.
-    """
-
-    reference: tuple[MatchedLesion, ...]
+    reference: tuple[MatchedLesion, ...]  # largest first, as in the prediction
     predicted: tuple[MatchedLesion, ...]
     empty_reference: bool  # not one voxel, so that there is nothing to find
 
@@ -226,9 +226,8 @@ def evaluate(
     `prediction` and `reference`: boolean `(z, y, x)` of one shape; `spacing_mm`: (z, y, x). `distances=False`
     saves their time. Raises ValueError if the shapes differ.
     """
-    return case_metrics(
-        prediction, reference, spacing_mm, match_lesions(prediction, reference, spacing_mm, rules), distances
-    )
+    lesions = match_lesions(prediction, reference, spacing_mm, rules)
+    return case_metrics(prediction, reference, spacing_mm, lesions, distances)
 
 
 def case_metrics(
@@ -239,13 +238,10 @@ def case_metrics(
     voxels = voxel_overlap(prediction.view(np.uint8), reference.view(np.uint8))
     hausdorff_mm = contour_mean_mm = surface_mm = math.nan
     if distances:
-        predicted_contour, reference_contour = (
-            contour(prediction.view(np.uint8)),
-            contour(reference.view(np.uint8)),
-        )
+        contours = contour(prediction.view(np.uint8)), contour(reference.view(np.uint8))
         hausdorff_mm = hausdorff_distance_mm(prediction, reference, spacing_mm)
-        contour_mean_mm = contour_mean_distance_mm(predicted_contour, reference_contour, spacing_mm)
-        surface_mm = surface_distance_mm(predicted_contour, reference_contour, spacing_mm)
+        contour_mean_mm = contour_mean_distance_mm(*contours, spacing_mm)
+        surface_mm = surface_distance_mm(*contours, spacing_mm)
     voxel = voxel_mm3(spacing_mm)
     return CaseMetrics(
         jaccard=voxels.jaccard,
@@ -276,8 +272,7 @@ def case_metrics(
 def voxel_mm3(spacing_mm: Spacing) -> float:
     """Volume of one voxel in mm^3.
 
-    It is multiplied x first, as in the tool, so that a lesion of exactly the minimum volume falls on the same
-    side there and here.
+    It is multiplied x first, as in the tool, so that a lesion of the minimum volume falls on the same side.
     """
     return spacing_mm[2] * spacing_mm[1] * spacing_mm[0]
 
@@ -314,7 +309,7 @@ def match_lesions(
     empty_reference = not reference.any()
     minimum_mm3 = NO_LESION_MINIMUM_MM3 if empty_reference else rules.minimum_volume_mm3
     voxel, minimum = voxel_mm3(spacing_mm), minimum_voxels(spacing_mm, minimum_mm3)
-    box = _bounding_box(prediction | reference)
+    box = bounding_box(prediction | reference)
     reference_labels, reference_sizes = components(reference[box], minimum)
     predicted_labels, predicted_sizes = components(prediction[box], minimum)
     table = overlap_table(reference_labels, predicted_labels)
@@ -322,7 +317,7 @@ def match_lesions(
     def lesions(
         labels: Labels, sizes: npt.NDArray[np.int64], overlaps: npt.NDArray[np.int64]
     ) -> tuple[MatchedLesion, ...]:
-        points = _indices(labels)
+        points = indices(labels)
         owners = labels[tuple(points.T)]
         sums = [np.bincount(owners, weights=axis, minlength=sizes.size + 1)[1:] for axis in points.T]
         centres = np.stack(sums, axis=1) / sizes[:, None] + [side.start for side in box]
@@ -394,118 +389,8 @@ def detected(table: npt.NDArray[np.int64], rules: DetectionRules = OFFICIAL) -> 
     return found
 
 
-def contour(labels: Labels) -> Labels:
-    """The label image reduced to contour voxels.
-
-    They have a 6-neighbour of another label, background included. The image's edge is no contour.
-    """
-    box = _bounding_box(labels > 0, margin=1)
-    inner = labels[box]
-    edge = np.zeros(inner.shape, np.bool_)
-    for axis in range(inner.ndim):
-        low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(inner.ndim))
-        high = tuple(slice(1, None) if a == axis else slice(None) for a in range(inner.ndim))
-        changes = inner[low] != inner[high]
-        edge[low] |= changes
-        edge[high] |= changes
-    result = np.zeros_like(labels)
-    result[box] = np.where(edge, inner, 0)
-    return result
-
-
-def hausdorff_distance_mm(prediction: Mask, reference: Mask, spacing_mm: Spacing) -> float:
-    """Largest distance from a voxel of one mask to the nearest of the other, either way, in mm. Anima's
-    "HausdorffDistance".
-
-    0 upwards, lower is better. nan if a mask is empty.
-    """
-    if not (prediction.any() and reference.any()):
-        return math.nan
-
-    def farthest(mask: Mask, other: Mask) -> float:
-        # voxels inside the other mask are at 0; from outside, its nearest voxel lies on its contour
-        return float(_nearest_mm(mask & ~other, contour(other.view(np.uint8)), spacing_mm).max(initial=0.0))
-
-    return max(farthest(prediction, reference), farthest(reference, prediction))
-
-
-def contour_mean_distance_mm(
-    predicted_contour: Labels, reference_contour: Labels, spacing_mm: Spacing
-) -> float:
-    """The larger of the two mean distances from one contour to the other, in mm. Anima's
-    "ContourMeanDistance".
-
-    Label values are ignored. 0 upwards, lower is better. nan if a mask is empty, or full and so without
-    contour.
-    """
-
-    def mean(source: Labels, target: Labels) -> float:
-        return _mean(_nearest_mm(source, target, spacing_mm))
-
-    return max(mean(predicted_contour, reference_contour), mean(reference_contour, predicted_contour))
-
-
-def surface_distance_mm(
-    predicted_contour: Labels, reference_contour: Labels, spacing_mm: Spacing, strict: bool = False
-) -> float:
-    """Average symmetric surface distance, in mm.
-
-    It is the mean over the voxels of both contours of the distance to the other contour of the same label. 0
-    upwards, lower is better. nan if a mask is empty or full. `strict` gives what Anima prints as
-    "SurfaceDistance": there each voxel, in raster order, is given the smallest distance met so far instead of
-    its own. That number depends on where the first good voxel is, and is too small.
-    """
-    as_printed: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] = (
-        np.minimum.accumulate if strict else np.asarray
-    )
-    distances = []
-    for label in range(1, max(int(predicted_contour.max()), int(reference_contour.max())) + 1):
-        ours, theirs = predicted_contour == label, reference_contour == label
-        distances += [
-            as_printed(_nearest_mm(theirs, ours, spacing_mm)),
-            as_printed(_nearest_mm(ours, theirs, spacing_mm)),
-        ]
-    return _mean(np.concatenate(distances)) if distances else math.nan
-
-
-def _nearest_mm(
-    source: npt.NDArray[np.generic], target: npt.NDArray[np.generic], spacing_mm: Spacing
-) -> npt.NDArray[np.float64]:
-    """Distance of every non-zero voxel of `source`, in raster order, to the nearest of `target`: (n,) mm.
-
-    nan if `target` has none.
-    """
-    points, goals = _indices(source) * spacing_mm, _indices(target) * spacing_mm
-    if not len(goals):
-        return np.full(len(points), math.nan)
-    distances: npt.NDArray[np.float64] = cKDTree(goals).query(points)[0]
-    return distances
-
-
-def _indices(volume: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
-    """(z, y, x) of the non-zero voxels in raster order: (n, 3). Faster than `np.argwhere` on a whole scan."""
-    return np.stack(np.unravel_index(np.flatnonzero(volume.ravel() != 0), volume.shape), axis=1)
-
-
-def _mean(values: npt.NDArray[np.float64]) -> float:
-    return float(values.mean()) if values.size else math.nan
-
-
 def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else math.nan
-
-
-def _bounding_box(mask: Mask, margin: int = 0) -> tuple[slice, ...]:
-    """Slices around the true voxels, grown by `margin` inside the image; nothing where there are none."""
-    box = []
-    for axis in range(mask.ndim):
-        inside = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
-        box.append(
-            slice(max(int(inside[0]) - margin, 0), int(inside[-1]) + 1 + margin)
-            if inside.size
-            else slice(0, 0)
-        )
-    return tuple(box)
 
 
 def _same_shape(prediction: npt.NDArray[np.generic], reference: npt.NDArray[np.generic]) -> None:

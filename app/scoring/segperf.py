@@ -13,8 +13,9 @@ from ..arrays import Labels
 from ..errors import InputError
 from ..files import writing
 from ..images import grids, storage
-from . import metrics
-from .metrics import DetectionRules, Spacing
+from . import distances, metrics
+from .distances import Spacing
+from .metrics import DetectionRules
 
 MEASURES = (  # the tool's order, names and spelling
     "Jaccard",
@@ -188,9 +189,9 @@ def about() -> Iterator[str]:
         metrics.VoxelOverlap.ppv,
         metrics.VoxelOverlap.npv,
         metrics.VoxelOverlap.relative_volume_error_percent,
-        metrics.hausdorff_distance_mm,
-        metrics.contour_mean_distance_mm,
-        metrics.surface_distance_mm,
+        distances.hausdorff_distance_mm,
+        distances.contour_mean_distance_mm,
+        distances.surface_distance_mm,
         metrics.LesionMatches.ppvl,
         metrics.LesionMatches.sensl,
         metrics.LesionMatches.f1,
@@ -216,11 +217,13 @@ def _measure_one(images: LabelImages, groups: Groups, rules: DetectionRules, str
             "RelativeVolumeError": overlap.relative_volume_error_percent,
         }
     if groups.distances:
-        contours = metrics.contour(images.prediction), metrics.contour(images.reference)
+        contours = distances.contour(images.prediction), distances.contour(images.reference)
         measures |= {
-            "HausdorffDistance": metrics.hausdorff_distance_mm(prediction, reference, images.spacing_mm),
-            "ContourMeanDistance": metrics.contour_mean_distance_mm(*contours, images.spacing_mm),
-            "SurfaceDistance": metrics.surface_distance_mm(*contours, images.spacing_mm, strict=strict_anima),
+            "HausdorffDistance": distances.hausdorff_distance_mm(prediction, reference, images.spacing_mm),
+            "ContourMeanDistance": distances.contour_mean_distance_mm(*contours, images.spacing_mm),
+            "SurfaceDistance": distances.surface_distance_mm(
+                *contours, images.spacing_mm, strict=strict_anima
+            ),
         }
     if groups.lesions:
         lesions = metrics.match_lesions(prediction, reference, images.spacing_mm, rules)
@@ -235,11 +238,11 @@ def _stale_distances(images: LabelImages, whole: Measures) -> Measures:
     """
     first = [
         np.where(contour == 1, contour, 0)
-        for contour in (metrics.contour(images.prediction), metrics.contour(images.reference))
+        for contour in (distances.contour(images.prediction), distances.contour(images.reference))
     ]
     return {
         "ContourMeanDistance": whole["ContourMeanDistance"],
-        "SurfaceDistance": metrics.surface_distance_mm(first[0], first[1], images.spacing_mm, strict=True),
+        "SurfaceDistance": distances.surface_distance_mm(first[0], first[1], images.spacing_mm, strict=True),
     }
 
 

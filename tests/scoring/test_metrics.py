@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.spatial.distance import cdist
 
 from app.arrays import Mask
-from app.scoring import metrics
+from app.scoring import distances, metrics
 from app.scoring.metrics import DetectionRules
 
 ONE_MM = (1.0, 1.0, 1.0)
@@ -224,12 +224,12 @@ def test_detection_follows_the_rule(table: np.ndarray, alpha: float, beta: float
 def test_contour_of_a_cube_is_all_but_its_centre() -> None:
     labels = np.zeros((5, 5, 5), np.uint8)
     labels[1:4, 1:4, 1:4] = 1
-    contour = metrics.contour(labels)
+    contour = distances.contour(labels)
     assert contour.sum() == 26
     assert contour[2, 2, 2] == 0
     labels[:, :, :] = 1  # reaches the edge of the image everywhere, which is no contour
     labels[0, 0, 0] = 0
-    assert metrics.contour(labels).sum() == 3
+    assert distances.contour(labels).sum() == 3
 
 
 def test_distances_of_two_voxels() -> None:
@@ -257,10 +257,10 @@ def test_surface_distance_and_the_tools_own() -> None:
     line[1, 0, 0, [0, 1, 5, 9]] = 1
     line[2, 0, 0, [1, 5, 9, 12]] = 1
     prediction, early, late = line
-    assert metrics.surface_distance_mm(prediction, early, ONE_MM) == pytest.approx(8 / 7)
-    assert metrics.surface_distance_mm(prediction, early, ONE_MM, strict=True) == pytest.approx(8 / 7)
-    assert metrics.surface_distance_mm(prediction, late, ONE_MM) == pytest.approx(8 / 7)
-    assert metrics.surface_distance_mm(prediction, late, ONE_MM, strict=True) == 1
+    assert distances.surface_distance_mm(prediction, early, ONE_MM) == pytest.approx(8 / 7)
+    assert distances.surface_distance_mm(prediction, early, ONE_MM, strict=True) == pytest.approx(8 / 7)
+    assert distances.surface_distance_mm(prediction, late, ONE_MM) == pytest.approx(8 / 7)
+    assert distances.surface_distance_mm(prediction, late, ONE_MM, strict=True) == 1
 
 
 def _masks(shape: tuple[int, int, int] = (4, 6, 7)) -> st.SearchStrategy[Mask]:
@@ -353,12 +353,12 @@ def test_renamed_labels_score_the_same(labels: np.ndarray, order: list[int]) -> 
     labels[:, 0, 0, :3] = [1, 2, 3]  # both have all of them
     renamed = np.array([0, *order])[labels]
     assert metrics.voxel_overlap(*renamed) == metrics.voxel_overlap(*labels)
-    before, after = ([metrics.contour(volume) for volume in volumes] for volumes in (labels, renamed))
-    assert metrics.contour_mean_distance_mm(*after, ONE_MM) == pytest.approx(
-        metrics.contour_mean_distance_mm(*before, ONE_MM)
+    before, after = ([distances.contour(volume) for volume in volumes] for volumes in (labels, renamed))
+    assert distances.contour_mean_distance_mm(*after, ONE_MM) == pytest.approx(
+        distances.contour_mean_distance_mm(*before, ONE_MM)
     )
-    assert metrics.surface_distance_mm(*after, ONE_MM) == pytest.approx(
-        metrics.surface_distance_mm(*before, ONE_MM)
+    assert distances.surface_distance_mm(*after, ONE_MM) == pytest.approx(
+        distances.surface_distance_mm(*before, ONE_MM)
     )
 
 
