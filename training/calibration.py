@@ -82,7 +82,10 @@ def left_out_lines(chosen_on: Sequence[Marked], judged: Sequence[Marked]) -> lis
     for patient in sorted({one.patient for one in judged}):
         knots = fit(*scored_marks([one for one in chosen_on if one.patient != patient]))
         score, real, weight = scored_marks([one for one in judged if one.patient == patient])
-        parts.append((probability(score, knots), real, weight))
+        if knots and len(score):
+            parts.append((probability(score, knots), real, weight))
+    if not parts:
+        return ["  calibration: too few marks"]
     said, real, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
     rows = reliability(said, real, weight)
     cells = "; ".join(f"said {said:.2f}, true {true:.2f}" for said, true, _ in rows)

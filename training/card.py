@@ -15,6 +15,23 @@ minimum volume are dropped. Scanners, protocols and diseases that the data do no
 """
 
 
+def brain_lines(path: Path) -> list[str]:
+    """The section on the brain extraction, where its weights lie beside the lesion networks."""
+    if not path.is_file():
+        return []
+    loaded = checkpoint.load(path)
+    p = loaded.provenance
+    return [
+        f"## Brain extraction, `{path.name}`",
+        f"SHA-256 {loaded.sha256}; {p['date']}, commit {p['commit'][:8]}; data: {p['data']}.",
+        f"Made by `{p['command']}`.",
+        "The brain masks of HD-BET that it learnt from cannot be fetched, so this file cannot be made again bit for bit.",
+        "`training/train.sh --brain` trains the same network from open data alone: label maps, and scans with their data",
+        "set's own masks. How good it is: `python -m benchmarks.brain` (benchmarks/RESULTS.md).",
+        "",
+    ]
+
+
 def write(weights: Path, validation: Sequence[str]) -> None:
     """Write `MODEL_CARD.md` beside the weights; `validation` are the lines that training.validate printed for them."""
     paths = checkpoint.lesion_networks(weights)
@@ -22,12 +39,17 @@ def write(weights: Path, validation: Sequence[str]) -> None:
     first = folds[0]
     parameters = sum(values.numel() for values in first.network.parameters())
     network, point = first.config.network, first.config.point
+    maps = (
+        "; also of a vanished lesion, and of a lesion at either visit"
+        if first.config.outputs == "maps"
+        else ""
+    )
     lines = [
         "# Lesion network",
         "",
         "| | |",
         "|---|---|",
-        "| Task | probability that a voxel belongs to a lesion that the follow-up FLAIR shows and the baseline does not |",
+        f"| Task | probability that a voxel belongs to a lesion that the follow-up FLAIR shows and the baseline does not{maps} |",
         f"| Network | `app.method.model.UNet3D`, {network.features} base features, {parameters:,} parameters; {len(folds)} of them, averaged |",
         f"| Input | both scans through `app.method.preprocessing` at {first.config.preprocess.spacing_mm} mm, windows of {first.config.windows.side}^3 voxels |",
         f"| Operating point | {operating_points.in_words(point)} (`app.config.OperatingPoint`) |",
@@ -45,13 +67,14 @@ def write(weights: Path, validation: Sequence[str]) -> None:
     lines += [
         "",
         "## Validation",
-        "Measures of the MSSEG-2 challenge (`app.scoring.metrics`), on the network's grid.",
+        "On the network's grid, of patients that it was not trained on; what the rows mean is in training/README.md.",
         "",
         "```",
         *validation,
         "```",
         "",
         LIMITS,
+        *brain_lines(weights / checkpoint.BRAIN_NETWORK),
     ]
     with writing(weights / "MODEL_CARD.md") as path:
         path.write_text("\n".join(lines))

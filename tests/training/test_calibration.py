@@ -42,3 +42,11 @@ def test_painted_lesions_count_as_many_as_a_pair_has() -> None:
     assert score.tolist() == [0.9, 0.8]  # a mark on what is known to change does not count
     assert real.tolist() == [1.0, 0.0]
     assert weight.tolist() == [2 / 40, 1.0]
+
+
+def test_without_marks_nothing_is_said() -> None:
+    nothing = [
+        Marked(f"{name} forward", name, [], np.array([20]), np.array([10]), np.ones(1)) for name in "ab"
+    ]
+    assert calibration.fit(*calibration.scored_marks(nothing)) == ()
+    assert calibration.left_out_lines(nothing, nothing) == ["  calibration: too few marks"]

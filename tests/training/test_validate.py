@@ -1,5 +1,6 @@
 """Whole scans: each of the challenge's patients by the network that never saw it, experts, pairs without change, and the card."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,13 @@ def test_experts_against_the_consensus(challenge: Path) -> None:
     assert len(lines) == 4
 
 
-def test_the_card_names_every_network(weights: Path) -> None:
+def test_the_card_names_every_network(weights: Path, tmp_path: Path) -> None:
+    brain = Path(__file__).resolve().parents[2] / "weights"
+    for name in (checkpoint.BRAIN_NETWORK, checkpoint.SUMS):
+        shutil.copy(brain / name, tmp_path / name)
+    assert f"SHA-256 {checkpoint.sha256(brain / checkpoint.BRAIN_NETWORK)}" in "\n".join(
+        card.brain_lines(tmp_path / checkpoint.BRAIN_NETWORK)
+    )
     card.write(weights, ["mean F1 0.5"])
     text = (weights / "MODEL_CARD.md").read_text()
     for number in (1, 2):
