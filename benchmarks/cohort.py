@@ -1,9 +1,9 @@
-"""Patients side by side: what do threads gain over one after the other and over processes, and does memory grow with the cohort?
+"""What do patients side by side gain over one after the other, and does memory grow with the cohort?
 
     python -m benchmarks.cohort
 
-Made-up patients in 3-mm voxels and an untrained network on a 3-mm grid, one thread a patient. Seconds of CPU and wall-clock are of whole commands,
-with their start; memory is the peak of each process, of two processes the sum.
+Made-up patients in 3-mm voxels and an untrained network on a 3-mm grid, one thread a patient. Seconds are of whole
+commands, with their start. Memory is the peak of each process; of two processes, the sum.
 """
 
 import os
@@ -15,21 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
 from app import phantom
-from app.cli.options import WEIGHTS
-from app.config import Config, NetworkConfig, OperatingPoint, PreprocessConfig, WindowConfig
 from app.images import storage
-from app.method import checkpoint
-from app.method.model import UNet3D
-
-COARSE = Config(
-    network=NetworkConfig(features=8, levels=1),
-    preprocess=PreprocessConfig(spacing_mm=3.0),
-    windows=WindowConfig(side=32, overlap=0.25),
-    point=OperatingPoint(threshold=0.6),
-)
+from benchmarks import stand_in
 
 
 @dataclass(frozen=True)
@@ -53,7 +41,8 @@ WAYS = (
 def main() -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
-        weights = _weights(folder / "weights")
+        (folder / "weights").mkdir()
+        weights = stand_in.write_weights(folder / "weights")
         patient = phantom.make_patient(spacing_mm=3.0)
         storage.write(patient.baseline, folder / "time01.nii.gz")
         storage.write(patient.followup, folder / "time02.nii.gz")
@@ -80,16 +69,6 @@ def main() -> None:
             )
 
 
-def _weights(folder: Path) -> Path:
-    folder.mkdir()
-    torch.manual_seed(0)
-    checkpoint.save(folder / "lesions1.pt", UNet3D(COARSE.network), COARSE, {})
-    shutil.copy(WEIGHTS / "brain.pt", folder)
-    with (folder / checkpoint.SUMS).open("a") as sums:
-        sums.write(f"{checkpoint.sha256(folder / 'brain.pt')}  brain.pt\n")
-    return folder
-
-
 def _cohort(scans: Path, folder: Path, patients: int) -> Path:
     for number in range(patients):
         (folder / f"P{number:02}").mkdir(parents=True)
@@ -99,21 +78,8 @@ def _cohort(scans: Path, folder: Path, patients: int) -> Path:
 
 
 def _start(source: Path, output: Path, weights: Path, jobs: int) -> subprocess.Popen[bytes]:
-    command = [
-        "run",
-        "--input",
-        source,
-        "--output",
-        output,
-        "--weights",
-        weights,
-        "--jobs",
-        jobs,
-        "--threads",
-        1,
-        "--device",
-        "cpu",
-    ]
+    places = ["--input", source, "--output", output, "--weights", weights]
+    command = ["run", *places, "--jobs", jobs, "--threads", 1, "--device", "cpu"]
     return subprocess.Popen(
         [sys.executable, "-m", "app", *map(str, command)],
         stdout=subprocess.DEVNULL,

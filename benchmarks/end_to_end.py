@@ -1,13 +1,12 @@
 """From two files to a mask: seconds of each step, memory, many patients against one, and how soon `--help` answers.
 
-    python -m benchmarks.end_to_end --data ../shared/data
+    python -m benchmarks.end_to_end [--data DIR]
 
-Pair 01 of the open data as it came from the scanner, and a made-up pair of 1 mm and 256 x 256 x 176 voxels, each by `python -m app segment`
-in a process of its own. The folders of 1, 10 and 20 patients hold one made-up slab of 60 mm under other names, so that they take minutes.
-CPU seconds are those of all threads.
+Pair 01 of the open data as it came from the scanner, and a made-up pair of 1 mm and 256 x 256 x 176 voxels, each by
+`python -m app segment` in a process of its own. The folders of 1, 10 and 20 patients hold one made-up slab of 60 mm
+under other names, so that they take minutes. CPU seconds are those of all threads.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -26,9 +25,9 @@ import SimpleITK as sitk
 
 from app import phantom
 from app.images import grids, storage
+from benchmarks import open_data
 from benchmarks.measuring import MIB, heading
 
-PAIR_01 = "open_ms_data/longitudinal/raw/patient01"
 SLAB_MM = 60
 Answer = TypeVar("Answer")
 
@@ -43,10 +42,7 @@ class Ended:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of the open data")
+    parser = open_data.command_line(__doc__)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--patients", type=int, nargs="*", default=[1, 10, 20])
     arguments = parser.parse_args()
@@ -62,7 +58,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pairs = {
-            "pair 01": [arguments.data / PAIR_01 / f"study{number}_FLAIR.nii.gz" for number in (1, 2)],
+            "pair 01": [open_data.raw_scan(arguments.data, f"01/study{number}") for number in (1, 2)],
             "1 mm": apart(write_pair, folder),
         }
         rows = {title: segment(pair, folder, threads) for title, pair in pairs.items()}

@@ -1,6 +1,5 @@
 """How large is the image, how soon does it start, and what does one patient take in it? `make image-test` builds it first."""
 
-import argparse
 import json
 import re
 import shutil
@@ -9,9 +8,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.container.engine import IMAGE, Engine, folder_of_the_caller
+from benchmarks import open_data
+from benchmarks.engine import IMAGE, Engine, folder_of_the_caller
 
-PAIR = "open_ms_data/longitudinal/raw/patient01/study{}_FLAIR.nii.gz"
 FIRST_OF_OURS = "apt-get install"  # the final stage's first layer; those below it are the base image's
 SIZE = re.compile(r"([0-9.]+) ?(B|kB|MB|GB)")
 MEGABYTES = {"B": 1e-6, "kB": 1e-3, "MB": 1, "GB": 1e3}
@@ -55,7 +54,9 @@ def one_patient(engine: Engine, data: Path) -> tuple[float, float]:
         scans, output = Path(name) / "in", folder_of_the_caller(Path(name) / "out")
         scans.mkdir()
         for time_point in (1, 2):
-            shutil.copy(data / PAIR.format(time_point), scans / f"flair_time0{time_point}.nii.gz")
+            shutil.copy(
+                open_data.raw_scan(data, f"01/study{time_point}"), scans / f"flair_time0{time_point}.nii.gz"
+            )
         ran = engine.run(
             "-c",
             MEASURE,
@@ -69,9 +70,7 @@ def one_patient(engine: Engine, data: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="the folder of open data")
-    data = parser.parse_args().data
+    data = open_data.command_line(__doc__).parse_args().data
     engine = Engine.find()
     ours = layers(engine)
     print("| MB | layer |\n|---|---|")

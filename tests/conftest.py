@@ -1,7 +1,6 @@
 """What several test files need: the open data's folder, a made-up patient, and untrained weights."""
 
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +9,11 @@ import SimpleITK as sitk
 import torch
 
 from app import phantom
-from app.cli.options import WEIGHTS
-from app.config import Config, NetworkConfig, OperatingPoint, PreprocessConfig, WindowConfig
 from app.images import storage
-from app.method import checkpoint
-from app.method.model import UNet3D
+from benchmarks import stand_in
 
 torch.set_num_threads(2)
 REPOSITORY = Path(__file__).resolve().parent.parent
-COARSE = Config(
-    network=NetworkConfig(features=8, levels=1),
-    preprocess=PreprocessConfig(spacing_mm=3.0),
-    windows=WindowConfig(side=32, overlap=0.25),
-    point=OperatingPoint(threshold=0.52),
-)
 
 
 @pytest.fixture(scope="session")
@@ -55,13 +45,7 @@ def scan() -> sitk.Image:
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped brain network, and an untrained lesion network on a 3-mm grid."""
-    folder = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(0)
-    checkpoint.save(folder / "lesions1.pt", UNet3D(COARSE.network), COARSE, {})
-    shutil.copy(WEIGHTS / "brain.pt", folder)
-    with (folder / checkpoint.SUMS).open("a") as sums:
-        sums.write(f"{checkpoint.sha256(folder / 'brain.pt')}  brain.pt\n")
-    return folder
+    return stand_in.write_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="session")

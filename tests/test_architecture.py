@@ -106,9 +106,7 @@ def test_training_is_known_to_benchmarks_alone() -> None:
 
     assert not {"training", "benchmarks", "tests"} & tops(APP)
     assert not {"benchmarks", "tests"} & tops(TRAINING)
-    assert "tests" not in tops(
-        {name: imports for name, imports in BENCHMARKS.items() if name != "benchmarks.image"}
-    )
+    assert "tests" not in tops(BENCHMARKS)
 
 
 def test_torch_click_and_dicom_stay_where_they_belong() -> None:

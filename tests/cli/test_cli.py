@@ -24,7 +24,8 @@ from app.method import checkpoint
 from app.patients.segmenter import Segmenter
 from app.phantom import Patient
 from app.results.outputs import Outputs
-from tests.conftest import COARSE, REPOSITORY
+from benchmarks.stand_in import COARSE
+from tests.conftest import REPOSITORY
 from tests.images.bad_files import BAD_FILES, write_bad_file
 
 

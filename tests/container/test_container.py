@@ -15,8 +15,8 @@ import SimpleITK as sitk
 from app import __version__, phantom
 from app.__main__ import MALLOC
 from app.images import storage
+from benchmarks.engine import IMAGE, NOTHING_ALLOWED, UID, Engine, folder_of_the_caller
 from tests.conftest import REPOSITORY
-from tests.container.engine import IMAGE, NOTHING_ALLOWED, UID, Engine, folder_of_the_caller
 from tests.images.bad_files import write_bad_file
 
 container = pytest.mark.container

@@ -20,7 +20,8 @@ from app.errors import InputError
 from app.images import dicom, dicom_seg, grids, storage
 from app.method import detection
 from app.phantom import Patient
-from tests.conftest import COARSE, REPOSITORY
+from benchmarks.stand_in import COARSE
+from tests.conftest import REPOSITORY
 from tests.images.dicom_files import PATIENT, PATIENT_ID, SECRETS, edit, write_enhanced, write_series
 
 

@@ -19,7 +19,8 @@ from app.patients.segmenter import Segmenter
 from app.results import record
 from app.results.outputs import Outputs
 from app.results.record import Record, Task
-from tests.conftest import COARSE, REPOSITORY
+from benchmarks.stand_in import COARSE
+from tests.conftest import REPOSITORY
 
 SCHEMA = json.loads((REPOSITORY / "app" / "results" / "schemas" / "run.schema.json").read_text())
 DIGEST = "0" * 64

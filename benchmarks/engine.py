@@ -1,4 +1,4 @@
-"""Runs the image that build.sh built, with the engine that holds it, as little allowed as a careful platform would."""
+"""Runs the image that tests/container/build.sh built, with the engine that holds it, as little allowed as a careful platform would."""
 
 import json
 import os
@@ -10,7 +10,8 @@ from typing import Any
 
 IMAGE = "localhost/ms-new-lesions:test"
 UID = 4321 if os.getuid() == 0 else os.getuid()  # unknown to the image
-SETTINGS = {**os.environ, "CONTAINERS_CONF": str(Path(__file__).with_name("containers.conf"))}
+SETTINGS_FILE = Path(__file__).resolve().parents[1] / "tests" / "container" / "containers.conf"
+SETTINGS = {**os.environ, "CONTAINERS_CONF": str(SETTINGS_FILE)}
 NOTHING_ALLOWED = (
     "--network=none",
     "--read-only",
