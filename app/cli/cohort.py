@@ -69,8 +69,9 @@ def run(
         outcomes = cluster.on_workers(cases, cluster.Work(output, weights, device, threads, steps), scheduler)
     else:
         from ..patients.segmenter import Segmenter
+        from ..patients.threads import in_threads
 
-        outcomes = cohort.in_threads(cases, output, Segmenter.load(weights, device, threads, steps), jobs)
+        outcomes = in_threads(cases, output, Segmenter.load(weights, device, threads, steps), jobs)
     if any(case.bids for case in cases):
         bids.write_description(output)
 

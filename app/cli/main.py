@@ -13,7 +13,7 @@ from ..errors import InputError
 from .options import WEIGHTS, machine_options, scan_options
 
 if TYPE_CHECKING:  # torch and SimpleITK take seconds to import: --help must not wait for them
-    from ..images.dicom import Series
+    from ..images.scan import Scan
     from ..pipeline import Chain
 
 
@@ -125,10 +125,9 @@ def segment(
 
     outputs = Outputs.named(output, probability, lesions, report, record)
     outputs.check()
-    scans = _locate(baseline, baseline_series), _locate(followup, followup_series)
-    result = Segmenter.load(weights, device, threads, Steps(preprocessing, register)).segment(
-        *scans, outputs, brain_mask
-    )
+    scans = _find(baseline, baseline_series), _find(followup, followup_series)
+    segmenter = Segmenter.load(weights, device, threads, Steps(preprocessing, register))
+    result = segmenter.segment_files(*scans, outputs, brain_mask)
     click.echo(f"{result.in_words()}: {output}")
 
 
@@ -161,7 +160,7 @@ def prepare(
     from ..patients.segmenter import Segmenter, read_scans
     from ..results.outputs import write_prepared
 
-    sources = _locate(baseline, baseline_series), _locate(followup, followup_series)
+    sources = _find(baseline, baseline_series), _find(followup, followup_series)
     networks = Segmenter.load(weights, device, threads).networks
     scans = read_scans(*sources)
     mask = storage.read_brain(brain_mask, scans[1]) if brain_mask else None
@@ -189,6 +188,7 @@ def demo(output: Path, device: str, threads: int | None, weights: Path) -> None:
     """Make two FLAIR scans of a made-up head with known new lesions, and find them."""
     from .. import phantom
     from ..images import grids, storage
+    from ..images.scan import Scan
     from ..method import lesions
     from ..patients.segmenter import Segmenter
     from ..results.outputs import Outputs
@@ -204,7 +204,7 @@ def demo(output: Path, device: str, threads: int | None, weights: Path) -> None:
     storage.write(patient.baseline, baseline)
     storage.write(patient.followup, followup)
     storage.write(patient.new_lesions, output / "true_new_lesions.nii.gz")
-    result = segmenter.segment(baseline, followup, outputs)
+    result = segmenter.segment_files(Scan(baseline), Scan(followup), outputs)
 
     truth = grids.array(patient.new_lesions) > 0
     for title, found in (
@@ -220,11 +220,11 @@ def demo(output: Path, device: str, threads: int | None, weights: Path) -> None:
     click.echo(f"{result.in_words()}; look at {outputs.report}, masks and tables beside it in {output}")
 
 
-def _locate(scan: Path, series: str | None) -> "Path | Series":
-    """The series that is meant in a DICOM folder, and says which; an image as it is."""
-    from ..patients.segmenter import locate
+def _find(path: Path, series: str | None) -> "Scan":
+    """The scan at a path; of a DICOM folder, it says which series that is."""
+    from ..images.scan import Scan
 
-    located = locate(scan, series)
-    if not isinstance(located, Path):
-        click.echo(f"{scan}: {located}", err=True)
-    return located
+    scan = Scan.find(path, series)
+    if scan.series is not None:
+        click.echo(f"{path}: {scan.series}", err=True)
+    return scan

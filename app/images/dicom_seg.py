@@ -45,7 +45,7 @@ def check(series: Series) -> None:
     _segmentation(np.zeros((len(series.slices), first.rows, first.columns), np.uint8), series)
 
 
-def write(mask: sitk.Image, series: Series, path: Path) -> None:
+def write_segmentation(mask: sitk.Image, series: Series, path: Path) -> None:
     """Write a mask on the grid of a series: one segment, a bit a voxel, slices without lesion left out; if all are without, all are written.
 
     Patient and study are those of the series, names included: that is what files the segmentation beside it.

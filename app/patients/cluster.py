@@ -116,4 +116,4 @@ def _segment(case: Case, work: Work) -> Outcome:
             except InputError as error:
                 return Outcome(case.name, None, f"{error} (on the worker)")
         segmenter = _segmenters[work]
-    return cohort.segment(case, work.output, segmenter)
+    return cohort.segment_case(case, work.output, segmenter)

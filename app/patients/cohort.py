@@ -1,18 +1,15 @@
 """A cohort: who is in it, who is finished, how the others are done side by side, and what came out."""
 
 import csv
-import ctypes
 import logging
-import threading
-import time
-from collections.abc import Generator, Sequence
-from concurrent import futures
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import InputError
-from ..files import aside, clear_leftovers, writing
+from ..files import aside, writing
+from ..images.scan import Scan
 from ..results import record
 from ..results.outputs import Outputs
 from ..results.record import Record
@@ -66,27 +63,28 @@ def outputs_of(case: Case, output: Path) -> Outputs:
     return Outputs.in_folder(output / case.name) if case.bids is None else Outputs.in_bids(output / case.bids)
 
 
-def segment(case: Case, output: Path, segmenter: Segmenter) -> Outcome:
+def segment_case(case: Case, output: Path, segmenter: Segmenter) -> Outcome:
     """Do one patient, unless it is finished; results of anything else go. All files are written aside and then renamed, run.json last."""
     outputs = outputs_of(case, output)
     wanted = outputs.wanted()
     words = {str(case.baseline): "baseline", str(case.followup): "follow-up", str(output): "output"}
     try:
-        before = record.read(wanted["record"])
+        scans = Scan.find(case.baseline), Scan.find(case.followup)
+        before = record.read_record(wanted["record"])
         if (
             before is not None
-            and before.task == segmenter.task(case.baseline, case.followup)
+            and before.task == segmenter.task(*scans)
             and all(path.is_file() for path in wanted.values())
         ):
             return Outcome(case.name, before, skipped=True)
         _remove(outputs)
         with aside(output) as folder:
             unfinished = {name: folder / path.name for name, path in wanted.items()}
-            segmenter.segment(case.baseline, case.followup, Outputs(**unfinished))
+            segmenter.segment_files(*scans, Outputs(**unfinished))
             for name, path in wanted.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 unfinished[name].replace(path)
-        return Outcome(case.name, record.read(wanted["record"]))
+        return Outcome(case.name, record.read_record(wanted["record"]))
     except InputError as error:
         _remove(outputs)
         problem = str(error).splitlines()[0]
@@ -116,43 +114,6 @@ def outcome_of(case: Case, future: Future) -> Outcome:
         return outcome
     logger.error("%s: unexpected error; please report it", case.name, exc_info=error)
     return Outcome(case.name, None, f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
-
-
-def in_threads(
-    todo: Sequence[Case], output: Path, segmenter: Segmenter, jobs: int
-) -> Generator[Outcome, None, None]:
-    """Do patients, `jobs` at a time, in threads that share the networks; outcomes as they come. Closed early, it stops the threads.
-
-    The compiled parts of torch, ITK and scipy let other threads run, so that one patient is prepared while another is in the network.
-    """
-    busy: set[int] = set()
-
-    def work(case: Case) -> Outcome:
-        busy.add(threading.get_ident())
-        try:
-            return segment(case, output, segmenter)
-        finally:
-            busy.discard(threading.get_ident())
-
-    clear_leftovers(output)
-    pool = futures.ThreadPoolExecutor(jobs)
-    try:
-        waiting = {pool.submit(work, case): case for case in todo}
-        for future in futures.as_completed(waiting):
-            yield outcome_of(waiting[future], future)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        while busy:  # more than once: Python drops an exception that meets a finalizer
-            for thread in tuple(busy):
-                _interrupt(thread)
-            time.sleep(1)
-        pool.shutdown(wait=True)
-        clear_leftovers(output)
-
-
-def _interrupt(thread: int) -> None:
-    """Raise SystemExit in a thread at its next Python instruction, as a signal does in the main thread: open files and folders are cleaned up."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(SystemExit))
 
 
 def write_summary(outcomes: Sequence[Outcome], path: Path) -> None:

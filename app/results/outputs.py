@@ -4,20 +4,17 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
 from ..errors import InputError
 from ..files import writing
 from ..images import grids, headers, storage
+from ..images.scan import Scan
 from ..method.preprocessing import Pair
 from ..method.registration import Aligned
 from ..pipeline import Result
 from . import picture, report, tables
-
-if TYPE_CHECKING:  # DICOM's packages are optional
-    from ..images.dicom import Series
 
 
 @dataclass(frozen=True)
@@ -86,23 +83,23 @@ class Outputs:
         for path in self.wanted().values():
             _check_folder(path)
 
-    def check_source(self, followup: "Path | Series") -> None:
+    def check_source(self, followup: Scan) -> None:
         """Raise InputError before any work is done if the mask is to be a DICOM Segmentation, and the follow-up is not what it can refer to."""
         if self._is_segmentation:
-            if isinstance(followup, Path):
+            if followup.series is None:
                 raise InputError(
-                    f"{self.mask}: a DICOM Segmentation of {followup}; wanted a follow-up that is DICOM too, or an image as output"
+                    f"{self.mask}: a DICOM Segmentation of {followup.path}; wanted a follow-up that is DICOM too, or an image as output"
                 )
             from ..images import dicom_seg
 
-            dicom_seg.check(followup)
+            dicom_seg.check(followup.series)
 
-    def write(self, result: Result, followup: "Path | Series") -> None:
+    def write_results(self, result: Result, followup: Scan) -> None:
         """Write what is wanted of a result; the record, which is of more, is not. The mask comes last: where it is, the rest is.
 
         Images are placed by their headers where that of `followup` places it.
         """
-        placed_by = followup if isinstance(followup, Path) else None
+        placed_by = followup.path if followup.series is None else None
         if self.probability is not None:
             storage.write(result.probability, self.probability, geometry_of=placed_by)
         if self.lesions_csv is not None:
@@ -111,10 +108,10 @@ class Outputs:
             _write_text(tables.as_json(result.lesions), self.lesions_json)
         if self.report is not None:
             _write_text(report.page(result), self.report)
-        if self._is_segmentation and not isinstance(followup, Path):
+        if self._is_segmentation and followup.series is not None:
             from ..images import dicom_seg
 
-            dicom_seg.write(result.mask, followup, self.mask)
+            dicom_seg.write_segmentation(result.mask, followup.series, self.mask)
         else:
             storage.write(result.mask, self.mask, geometry_of=placed_by)
 

@@ -1,21 +1,15 @@
 """What was done for one patient, in run.json: enough to repeat it, and to know whether it must be."""
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .. import __version__
-from ..errors import InputError
 from ..files import writing
 from ..method import checkpoint
-
-if TYPE_CHECKING:  # DICOM's packages are optional
-    from ..images.dicom import Series
 
 SCHEMA_VERSION = 1  # of schemas/run.schema.json
 LIBRARIES = ("torch", "SimpleITK", "numpy")
@@ -45,32 +39,12 @@ class Record:
     volume_ml: float  # of all new lesions together
 
 
-def task(inputs: dict[str, "Path | Series"], weights: dict[str, str], settings: dict[str, Any]) -> Task:
-    """The task of this program on files or folders of files. Raises InputError if one is missing."""
-    return Task(__version__, weights, settings, {name: input_sha256(path) for name, path in inputs.items()})
-
-
 def weights_sha256(folder: Path) -> dict[str, str]:
     """{file name: SHA-256} of the trained weights that a run loads from a folder."""
     return {
         path.name: checkpoint.verified_sha256(path)
         for path in (folder / checkpoint.BRAIN_NETWORK, *checkpoint.lesion_networks(folder))
     }
-
-
-def input_sha256(scan: "Path | Series") -> str:
-    """SHA-256 of a file, or of the sorted hashes of the files in a folder or a DICOM series, whatever their names.
-
-    Raises InputError if there is none.
-    """
-    try:
-        if isinstance(scan, Path) and not scan.is_dir():
-            return checkpoint.sha256(scan)
-        files = [file for file in scan.rglob("*") if file.is_file()] if isinstance(scan, Path) else scan.files
-        members = sorted(checkpoint.sha256(file) for file in files)
-    except OSError as error:
-        raise InputError(f"{scan}: cannot be read ({error.strerror}); wanted a scan") from error
-    return hashlib.sha256("".join(members).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:
@@ -81,13 +55,13 @@ def versions() -> dict[str, str]:
     }
 
 
-def write(record: Record, path: Path) -> None:
+def write_record(record: Record, path: Path) -> None:
     """Write run.json, aside first."""
     with writing(path) as unfinished:
         unfinished.write_text(json.dumps(_document(record), indent=1) + "\n", encoding="utf-8")
 
 
-def read(path: Path) -> Record | None:
+def read_record(path: Path) -> Record | None:
     """A record, or None if the file is missing or is none of this version's."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))

@@ -24,7 +24,7 @@ from pydicom.uid import (
 
 from app.errors import InputError
 from app.images import dicom, grids, storage
-from app.results import record
+from app.images.scan import Scan
 from tests.conftest import REPOSITORY
 from tests.images.dicom_files import SECRETS, edit, write_enhanced, write_series
 
@@ -394,11 +394,11 @@ def test_names_of_files_do_not_matter(scan: sitk.Image, tmp_path: Path) -> None:
 def test_a_record_knows_a_series_by_its_files_alone(scan: sitk.Image, tmp_path: Path) -> None:
     """Other series beside it, other names: the same input; another series: another."""
     write_series(scan, tmp_path / "a")
-    known = record.input_sha256(dicom.find(tmp_path))
+    known = Scan.find(tmp_path).sha256()
     write_series(scan, tmp_path / "b", "t1_mprage", 2)
     next((tmp_path / "a").iterdir()).rename(tmp_path / "a" / "renamed")
-    assert record.input_sha256(dicom.find(tmp_path)) == known
-    assert record.input_sha256(dicom.find(tmp_path, "2")) != known
+    assert Scan.find(tmp_path).sha256() == known
+    assert Scan.find(tmp_path, "2").sha256() != known
 
 
 # ---- or one line

@@ -62,7 +62,7 @@ def test_the_segmentation_is_the_mask_bit_for_bit(empty: bool, series: dicom.Ser
     """Only the three slices with lesions are there: 0, 3 and 4; of an empty mask all ten, as a segmentation of no frame is not allowed."""
     scan = series.read()
     mask = _mask(scan, empty)
-    dicom_seg.write(mask, series, tmp_path / "new_lesions.dcm")
+    dicom_seg.write_segmentation(mask, series, tmp_path / "new_lesions.dcm")
     assert np.array_equal(_read_back(tmp_path / "new_lesions.dcm", scan), sitk.GetArrayFromImage(mask))
 
     segmentation = hd.seg.segread(tmp_path / "new_lesions.dcm")
@@ -74,7 +74,7 @@ def test_the_segmentation_is_the_mask_bit_for_bit(empty: bool, series: dicom.Ser
 
 def test_each_frame_refers_to_the_slice_it_was_found_in(series: dicom.Series, tmp_path: Path) -> None:
     scan = series.read()
-    dicom_seg.write(_mask(scan), series, tmp_path / "new_lesions.dcm")
+    dicom_seg.write_segmentation(_mask(scan), series, tmp_path / "new_lesions.dcm")
     segmentation = hd.seg.segread(tmp_path / "new_lesions.dcm")
     assert {uid for _, _, uid in segmentation.get_source_image_uids()} == {
         header.SOPInstanceUID for header in series.headers
@@ -102,7 +102,7 @@ def test_each_frame_refers_to_the_slice_it_was_found_in(series: dicom.Series, tm
 @pytest.mark.parametrize("empty", [False, True])
 def test_dciodvfy_has_nothing_to_say(empty: bool, series: dicom.Series, tmp_path: Path) -> None:
     """It names the kind of object, and then every error and warning."""
-    dicom_seg.write(_mask(series.read(), empty), series, tmp_path / "new_lesions.dcm")
+    dicom_seg.write_segmentation(_mask(series.read(), empty), series, tmp_path / "new_lesions.dcm")
     verified = subprocess.run(
         ["dciodvfy", str(tmp_path / "new_lesions.dcm")], capture_output=True, text=True, check=False
     )
@@ -112,7 +112,7 @@ def test_dciodvfy_has_nothing_to_say(empty: bool, series: dicom.Series, tmp_path
 def test_it_says_what_and_by_whom_and_files_itself_with_the_patient(
     series: dicom.Series, tmp_path: Path
 ) -> None:
-    dicom_seg.write(_mask(series.read()), series, tmp_path / "new_lesions.dcm")
+    dicom_seg.write_segmentation(_mask(series.read()), series, tmp_path / "new_lesions.dcm")
     segmentation = hd.seg.segread(tmp_path / "new_lesions.dcm")
     (segment,) = segmentation.SegmentSequence
     category, kind = (
@@ -154,7 +154,7 @@ def test_anonymised_files_without_any_patient_are_fine(scan: sitk.Image, tmp_pat
         edit(file, **dict.fromkeys(dicom_seg.EXPECTED))
     series = dicom.find(tmp_path / "series")
     dicom_seg.check(series)
-    dicom_seg.write(_mask(scan), series, tmp_path / "new_lesions.dcm")
+    dicom_seg.write_segmentation(_mask(scan), series, tmp_path / "new_lesions.dcm")
     assert hd.seg.segread(tmp_path / "new_lesions.dcm").PatientID == ""
 
 
@@ -272,7 +272,7 @@ import logging, pathlib, sys
 logging.basicConfig(level=logging.INFO)
 from app.images import dicom, dicom_seg
 series = dicom.find(pathlib.Path(sys.argv[1]) / "series")
-dicom_seg.write(series.read() > 50, series, pathlib.Path(sys.argv[1]) / "mask.dcm")
+dicom_seg.write_segmentation(series.read() > 50, series, pathlib.Path(sys.argv[1]) / "mask.dcm")
 """
     ended = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],

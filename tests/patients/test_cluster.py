@@ -153,7 +153,7 @@ def test_a_killed_worker_s_patient_is_done_by_the_other_and_every_patient_ends_o
             ]
         assert sorted(path.name for path in output.iterdir()) == [*names, "summary.csv"]
         for name in names:
-            assert record.read(output / name / "run.json") is not None
+            assert record.read_record(output / name / "run.json") is not None
 
         again = _run(source, output, weights, scheduler)
         assert "3 of 3 patients done (3 of them before)" in again.stdout

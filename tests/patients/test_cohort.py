@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 
 from app.cli.main import main
 from app.errors import InputError
+from app.images.scan import Scan
 from app.patients import cohort
 from app.patients.cases import Case
 from app.patients.cohort import Outcome
@@ -176,18 +177,19 @@ def test_a_patient_is_skipped_only_if_nothing_that_decides_the_result_has_change
     folder.mkdir(parents=True)
     for name in NAMES:
         (folder / name).touch()
-    record.write(
-        dataclasses.replace(DONE, task=segmenter.task(case.baseline, case.followup)), folder / "run.json"
+    record.write_record(
+        dataclasses.replace(DONE, task=segmenter.task(Scan(case.baseline), Scan(case.followup))),
+        folder / "run.json",
     )
     other = _alter(altered, case, folder, segmenter, monkeypatch)
 
     def refuse(*_arguments: object) -> None:
         raise InputError("done again")
 
-    monkeypatch.setattr(Segmenter, "segment", refuse)
-    outcome = cohort.segment(case, tmp_path / "output", other)
+    monkeypatch.setattr(Segmenter, "segment_files", refuse)
+    outcome = cohort.segment_case(case, tmp_path / "output", other)
     if altered in ("nothing", "other threads"):
-        assert outcome == Outcome("P1", record.read(folder / "run.json"), skipped=True)
+        assert outcome == Outcome("P1", record.read_record(folder / "run.json"), skipped=True)
         assert sorted(path.name for path in folder.iterdir()) == NAMES
     else:
         assert outcome == Outcome("P1", None, "done again")
@@ -196,14 +198,14 @@ def test_a_patient_is_skipped_only_if_nothing_that_decides_the_result_has_change
 
 
 def _fake_segment(of: Callable[[Path], None] | None = None) -> Callable[..., None]:
-    """Instead of Segmenter.segment: `of` the follow-up, then empty outputs and a record, in no time."""
+    """Instead of Segmenter.segment_files: `of` the follow-up, then empty outputs and a record, in no time."""
 
-    def segment(segmenter: Segmenter, baseline: Path, followup: Path, outputs: Outputs) -> None:
+    def segment(segmenter: Segmenter, baseline: Scan, followup: Scan, outputs: Outputs) -> None:
         if of is not None:
-            of(followup)
+            of(followup.path)
         for path in outputs.wanted().values():
             path.touch()
-        record.write(
+        record.write_record(
             dataclasses.replace(DONE, task=segmenter.task(baseline, followup)), outputs.wanted()["record"]
         )
 
@@ -214,7 +216,7 @@ def test_the_steps_asked_for_are_taken_for_every_patient(
     scans: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, output = _patients(tmp_path / "input", scans, "013", "014"), tmp_path / "output"
-    monkeypatch.setattr(Segmenter, "segment", _fake_segment())
+    monkeypatch.setattr(Segmenter, "segment_files", _fake_segment())
     done = _run(
         "--input", source, "--output", output, "--weights", weights, "--preprocessing", "none", "--register"
     )
@@ -235,9 +237,9 @@ def test_a_disk_that_fails_while_files_are_put_in_place_leaves_no_record(
             raise OSError(errno.ENOSPC, "No space left on device")
         return rename(path, target)
 
-    monkeypatch.setattr(Segmenter, "segment", _fake_segment())
+    monkeypatch.setattr(Segmenter, "segment_files", _fake_segment())
     monkeypatch.setattr(Path, "replace", full)
-    outcome = cohort.segment(case, tmp_path / "output", segmenter)
+    outcome = cohort.segment_case(case, tmp_path / "output", segmenter)
     assert (
         outcome.problem
         == "output: cannot be written (No space left on device); wanted a folder with write permission and room on its disk"
@@ -254,7 +256,7 @@ def test_an_error_that_nobody_foresaw_fails_one_patient(
     def divide(followup: Path) -> None:
         1 // (followup.parent.name != "B")
 
-    monkeypatch.setattr(Segmenter, "segment", _fake_segment(divide))
+    monkeypatch.setattr(Segmenter, "segment_files", _fake_segment(divide))
     (tmp_path / "output" / "B").mkdir(parents=True)
     (tmp_path / "output" / "B" / "report.html").write_text("of an earlier run")
     result = _run("--input", source, "--output", tmp_path / "output", "--weights", weights)
@@ -281,7 +283,7 @@ def test_jobs_are_done_side_by_side_and_the_summary_is_kept_current(
                 time.sleep(0.01)
             seen.append(len(_summary(output)))
 
-    monkeypatch.setattr(Segmenter, "segment", _fake_segment(wait))
+    monkeypatch.setattr(Segmenter, "segment_files", _fake_segment(wait))
     result = _run("--input", source, "--output", output, "--weights", weights, "--jobs", 2)
     assert result.exit_code == 0, result.output
     assert seen[0] == 2

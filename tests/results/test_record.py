@@ -14,7 +14,7 @@ import torch
 
 from app import __version__
 from app.errors import InputError
-from app.method import checkpoint
+from app.images.scan import Scan
 from app.patients.segmenter import Segmenter
 from app.results import record
 from app.results.outputs import Outputs
@@ -52,7 +52,9 @@ def test_a_segmented_patient_is_recorded_as_the_schema_says(
     scans: tuple[Path, Path], weights: Path, tmp_path: Path
 ) -> None:
     segmenter = Segmenter.load(weights, "cpu", 1)
-    result = segmenter.segment(*scans, Outputs(tmp_path / "mask.nii.gz", record=tmp_path / "run.json"))
+    result = segmenter.segment_files(
+        *map(Scan, scans), Outputs(tmp_path / "mask.nii.gz", record=tmp_path / "run.json")
+    )
     text = (tmp_path / "run.json").read_text()
     document = json.loads(text)
     jsonschema.validate(document, SCHEMA)
@@ -85,12 +87,12 @@ def test_a_segmented_patient_is_recorded_as_the_schema_says(
     assert str(REPOSITORY) not in text
     assert platform.node() not in text
     # it reads back as what decides the result
-    assert record.read(tmp_path / "run.json").task == segmenter.task(*scans)  # type: ignore[union-attr]
+    assert record.read_record(tmp_path / "run.json").task == segmenter.task(*map(Scan, scans))  # type: ignore[union-attr]
 
 
 def test_a_record_reads_back(tmp_path: Path) -> None:
-    record.write(DONE, tmp_path / "run.json")
-    assert record.read(tmp_path / "run.json") == DONE
+    record.write_record(DONE, tmp_path / "run.json")
+    assert record.read_record(tmp_path / "run.json") == DONE
 
 
 @pytest.mark.parametrize(
@@ -108,23 +110,23 @@ def test_a_record_reads_back(tmp_path: Path) -> None:
 )
 def test_what_is_no_record_reads_as_none(content: str | bytes, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert record.read(tmp_path / "run.json") is None
+    assert record.read_record(tmp_path / "run.json") is None
 
 
 def test_a_cut_or_lengthened_record_reads_as_none(tmp_path: Path) -> None:
-    record.write(DONE, tmp_path / "run.json")
+    record.write_record(DONE, tmp_path / "run.json")
     document = json.loads((tmp_path / "run.json").read_text())
     for altered in (
         {**document, "more": 1},
         {name: value for name, value in document.items() if name != "result"},
     ):
         (tmp_path / "run.json").write_text(json.dumps(altered))
-        assert record.read(tmp_path / "run.json") is None
-    assert record.read(tmp_path / "nowhere.json") is None
+        assert record.read_record(tmp_path / "run.json") is None
+    assert record.read_record(tmp_path / "nowhere.json") is None
 
 
 def test_the_schema_refuses_what_it_does_not_know(tmp_path: Path) -> None:
-    record.write(
+    record.write_record(
         dataclasses.replace(
             DONE, task=dataclasses.replace(DONE.task, inputs={"baseline": DIGEST, "followup": DIGEST})
         ),
@@ -141,21 +143,6 @@ def test_the_schema_refuses_what_it_does_not_know(tmp_path: Path) -> None:
             jsonschema.validate(altered, SCHEMA)
 
 
-def test_a_folder_is_known_by_what_its_files_hold(tmp_path: Path) -> None:
-    """Two files of two folders, named otherwise: one hash. A changed byte: another. By hand: sha256 of the two sorted hashes in a row."""
-    for folder, names in (("one", ("a", "b")), ("two", ("x", "deeper/y")), ("three", ("a", "b"))):
-        for name, content in zip(
-            names, (b"first", b"second" if folder != "three" else b"secone"), strict=True
-        ):
-            (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / folder / name).write_bytes(content)
-    digests = sorted(hashlib.sha256(content).hexdigest() for content in (b"first", b"second"))
-    assert record.input_sha256(tmp_path / "one") == hashlib.sha256("".join(digests).encode()).hexdigest()
-    assert record.input_sha256(tmp_path / "two") == record.input_sha256(tmp_path / "one")
-    assert record.input_sha256(tmp_path / "three") != record.input_sha256(tmp_path / "one")
-    assert record.input_sha256(tmp_path / "one" / "a") == checkpoint.sha256(tmp_path / "one" / "a")
-
-
 def test_a_missing_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.nii: cannot be read"):
-        record.input_sha256(tmp_path / "nowhere.nii")
+        Scan(tmp_path / "nowhere.nii").sha256()
