@@ -20,6 +20,7 @@ from scipy import ndimage
 
 from app.cli.main import main
 from app.images import grids, storage
+from app.images.scan import Scan
 from app.method import checkpoint
 from app.patients.segmenter import Segmenter
 from app.phantom import Patient
@@ -111,7 +112,9 @@ def test_a_result_tells_its_warnings_and_the_seconds_of_each_step(
     scans: tuple[Path, Path], weights: Path, empty: Path
 ) -> None:
     """Warnings name no file: a path may name a patient."""
-    result = Segmenter.load(weights, "cpu", None).segment(scans[1], scans[1], Outputs(empty / "mask.nrrd"))
+    result = Segmenter.load(weights, "cpu", None).segment_files(
+        Scan(scans[1]), Scan(scans[1]), Outputs(empty / "mask.nrrd")
+    )
     assert result.warnings == ("follow-up: given as baseline and as follow-up; nothing can be new",)
     assert list(result.seconds) == ["brain", "align", "bias", "predict", "lesions", "quality"]
     assert all(seconds >= 0 for seconds in result.seconds.values())

@@ -35,6 +35,7 @@ DONE = Record(
             "preprocess": {},
             "windows": {},
             "point": {},
+            "outputs": "new",
         },
         {},
     ),
