@@ -7,7 +7,7 @@ every checkpoint carries the settings that it was trained with, and weights/MODE
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 # What a network with maps says of each voxel, in the order of its outputs: a lesion that came, one that went, one at baseline, one at follow-up.
 MAPS = ("new", "vanished", "baseline", "followup")
@@ -52,9 +52,7 @@ class OperatingPoint:
     certain: float = 0.5  # probability that more than the minimum volume of a lesion must exceed
     possible: float | None = None  # likewise, for a mark that is only possible; None: there are none
     minimum_volume_mm3: float = 3.0  # smaller lesions are dropped, as in the official score
-    gain: float | None = (
-        None  # share of a lesion's signal that the follow-up must have gained; None: any will do
-    )
+    gain: float | None = None  # share of its signal that a lesion must have gained; None: any will do
 
 
 @dataclass(frozen=True)
@@ -67,11 +65,16 @@ class Config:
     point: OperatingPoint = field(default_factory=OperatingPoint)
     # what the outputs mean: a softmax over background and new lesion (the paper's), or a sigmoid for each of MAPS
     outputs: Literal["new", "maps"] = "new"
-    # how often a mark with that score (app.method.detection) is a new lesion: points of a rising line; () where it was not measured
+    # how often a mark with that score (app.method.detection) is a new lesion: points of a rising line; () if unknown
     calibration: tuple[tuple[float, float], ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)
+
+    def plain(self) -> dict[str, Any]:
+        """The settings as JSON knows them: lists for tuples."""
+        settings: dict[str, Any] = json.loads(self.to_json())
+        return settings
 
     @staticmethod
     def from_json(text: str) -> "Config":
@@ -83,5 +86,5 @@ class Config:
             windows=WindowConfig(**parts["windows"]),
             point=OperatingPoint(**parts["point"]),
             outputs=parts["outputs"],
-            calibration=tuple((score, share) for score, share in parts.get("calibration", ())),
+            calibration=tuple((score, share) for score, share in parts["calibration"]),
         )

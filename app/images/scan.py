@@ -55,5 +55,7 @@ def file_sha256(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; wanted a scan") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); wanted a scan") from error

@@ -44,7 +44,7 @@ class Segmenter:
         inputs = {"baseline": baseline.sha256(), "followup": followup.sha256()}
         if brain_mask is not None:
             inputs["brain_mask"] = file_sha256(brain_mask)
-        settings = {**dataclasses.asdict(self.steps), **dataclasses.asdict(self.networks.predictor.config)}
+        settings = {**dataclasses.asdict(self.steps), **self.networks.predictor.config.plain()}
         return Task(__version__, self.weights, settings, inputs)
 
     def segment_files(

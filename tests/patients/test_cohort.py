@@ -146,7 +146,7 @@ def _alter(
     elif what == "other steps":
         return dataclasses.replace(segmenter, steps=Steps(register=True))
     elif what == "another program":
-        monkeypatch.setattr(record, "__version__", "9.9.9")
+        monkeypatch.setattr("app.patients.segmenter.__version__", "9.9.9")
     elif what == "other threads":
         return dataclasses.replace(segmenter, threads=7)
     elif what == "no record":

@@ -36,6 +36,7 @@ DONE = Record(
             "windows": {},
             "point": {},
             "outputs": "new",
+            "calibration": [],
         },
         {},
     ),
@@ -145,5 +146,5 @@ def test_the_schema_refuses_what_it_does_not_know(tmp_path: Path) -> None:
 
 
 def test_a_missing_input_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere\.nii: cannot be read"):
+    with pytest.raises(InputError, match=r"nowhere\.nii: no such file"):
         Scan(tmp_path / "nowhere.nii").sha256()
