@@ -79,7 +79,7 @@ def test_a_segmented_patient_is_recorded_as_the_schema_says(
     assert document["settings"] == {
         "preprocessing": "native",
         "register": False,
-        **dataclasses.asdict(COARSE),
+        **COARSE.plain(),
     }
     assert (document["device"], document["threads"]) == ("cpu", 1)
     assert list(document["seconds"]) == ["read", *result.seconds, "write"]
