@@ -1,4 +1,7 @@
-"""Where does the program start? `python -m app` in a clone and in the image; `ms-new-lesions` where it is installed."""
+"""Where does the program start? `python -m app` in a clone and in the image;
+
+`ms-new-lesions` where it is installed.
+"""
 
 import os
 import sys
@@ -12,7 +15,8 @@ MALLOC = (
 
 def start() -> None:
     """Run the command line, in a process that glibc's settings have reached."""
-    # numpy's and scipy's BLAS would each start a thread for every CPU of the host, whatever the quota; our products are small
+    # numpy's and scipy's BLAS would each start a thread for every CPU of the host, whatever the quota; our
+    # products are small
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.execve(sys.executable, sys.orig_argv, {**os.environ, "GLIBC_TUNABLES": MALLOC})

@@ -2,4 +2,8 @@
 
 
 class InputError(Exception):
-    """An input is unusable. The message is one line: which file, what was found, what was wanted; then, if there is a choice, a line for each."""
+    """An input is unusable.
+
+    The message is one line: which file, what was found, what was wanted; then, if there is a choice, a line
+    for each.
+    """

@@ -13,7 +13,10 @@ PREFIX = ".writing-"
 
 @contextmanager
 def aside(folder: Path) -> Iterator[Path]:
-    """An empty folder inside `folder`, which is made if need be; removed when the block ends. Raises InputError for what the disk refuses."""
+    """An empty folder inside `folder`, which is made if need be; removed when the block ends.
+
+    Raises InputError for what the disk refuses.
+    """
     place = folder / f"{PREFIX}{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -21,7 +24,8 @@ def aside(folder: Path) -> Iterator[Path]:
         yield place
     except OSError as error:
         raise InputError(
-            f"{folder}: cannot be written ({error.strerror}); wanted a folder with write permission and room on its disk"
+            f"{folder}: cannot be written ({error.strerror}); wanted a folder with write permission "
+            "and room on its disk"
         ) from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -29,7 +33,8 @@ def aside(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """A name to write to, with the suffix of `path`; renamed to `path` when the block ends well, removed when it does not.
+    """A name to write to, with the suffix of `path`; renamed to `path` when the block ends well, removed when
+    it does not.
 
     Raises InputError if the folder cannot be made or written to.
     """

@@ -54,10 +54,11 @@ def use_threads(count: int | None) -> int:
 
 
 def available_cpus(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
-    """CPUs this process may use: its affinity, or the smallest CPU quota of its control group and those above it, rounded down; at least 1.
+    """CPUs this process may use: its affinity, or the smallest CPU quota of its control group and those above
+    it, rounded down; at least 1.
 
-    `own` names the process's groups (man 7 cgroups). A container may see its group as the root of `cgroups`, or not see the groups above: what is
-    not there sets no limit.
+    `own` names the process's groups (man 7 cgroups). A container may see its group as the root of `cgroups`,
+    or not see the groups above: what is not there sets no limit.
     """
     if sys.platform != "linux":
         return os.cpu_count() or 1
@@ -68,7 +69,9 @@ def available_cpus(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/pr
 
 
 def available_memory(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
-    """Bytes that this process may still take: what the system has to give, the limits of its control groups (as for CPUs), and `ulimit -v`."""
+    """Bytes that this process may still take: what the system has to give, the limits of its control groups
+    (as for CPUs), and `ulimit -v`.
+    """
     if sys.platform != "linux":
         return sys.maxsize
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())

@@ -29,7 +29,10 @@ class Patient:
 
 
 def make_patient(seed: int = 0, spacing_mm: float = 1.0) -> Patient:
-    """Draw a patient; the same seed gives the same voxels. `spacing_mm` is that of the follow-up (tests take it coarse, to be quick)."""
+    """Draw a patient; the same seed gives the same voxels.
+
+    `spacing_mm` is that of the follow-up (tests take it coarse, to be quick).
+    """
     rng = np.random.default_rng(seed)
     size = [round(side / spacing_mm) for side in (176, 220, 200)]
     grid = sitk.Image(size, sitk.sitkUInt8)

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def warned(words: Mapping[str, str] | None = None) -> Iterator[list[str]]:
-    """A list that fills with what this package warns about in this thread; the warnings are shown as ever, too.
+    """A list that fills with what this package warns about in this thread; the warnings are shown as ever,
+    too.
 
     `words` replaces what must not be kept, such as a path, which may name a patient: {path: "baseline"}.
     """

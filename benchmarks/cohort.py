@@ -2,8 +2,8 @@
 
     python -m benchmarks.cohort
 
-Made-up patients in 3-mm voxels and an untrained network on a 3-mm grid, one thread a patient. Seconds are of whole
-commands, with their start. Memory is the peak of each process; of two processes, the sum.
+Made-up patients in 3-mm voxels and an untrained network on a 3-mm grid, one thread a patient. Seconds are of
+whole commands, with their start. Memory is the peak of each process; of two processes, the sum.
 """
 
 import os

@@ -2,11 +2,12 @@
 
     python -m benchmarks.denoising [--data DIR]
 
-A raw scan of the open data, and a 256 x 256 x 176 head of our own making (Rician noise of sigma 5 on shells of 60 to
-120). The search reaches +-3 voxels, on 1 and on 2 threads, each in a process of its own. The factor is against
-animaNLMeans -n 3: 28 s for 320 x 320 x 36 voxels on one thread (docs/method.md, 5). Wall-clock seconds mean
-something only on an idle machine. So the processor's seconds stand beside them, with the factor that they would give
-if all threads ran at once without waiting, and the load when the run began. Memory is the peak above the scan itself.
+A raw scan of the open data, and a 256 x 256 x 176 head of our own making (Rician noise of sigma 5 on shells
+of 60 to 120). The search reaches +-3 voxels, on 1 and on 2 threads, each in a process of its own. The factor
+is against animaNLMeans -n 3: 28 s for 320 x 320 x 36 voxels on one thread (docs/method.md, 5). Wall-clock
+seconds mean something only on an idle machine. So the processor's seconds stand beside them, with the factor
+that they would give if all threads ran at once without waiting, and the load when the run began. Memory is
+the peak above the scan itself.
 """
 
 import argparse

@@ -1,10 +1,11 @@
-"""From two files to a mask: seconds of each step, memory, many patients against one, and how soon `--help` answers.
+"""From two files to a mask: seconds of each step, memory, many patients against one, and how soon `--help`
+answers.
 
     python -m benchmarks.end_to_end [--data DIR]
 
-Pair 01 of the open data as it came from the scanner, and a made-up pair of 1 mm and 256 x 256 x 176 voxels, each by
-`python -m app segment` in a process of its own. The folders of 1, 10 and 20 patients hold one made-up slab of 60 mm
-under other names, so that they take minutes. CPU seconds are those of all threads.
+Pair 01 of the open data as it came from the scanner, and a made-up pair of 1 mm and 256 x 256 x 176 voxels,
+each by `python -m app segment` in a process of its own. The folders of 1, 10 and 20 patients hold one made-up
+slab of 60 mm under other names, so that they take minutes. CPU seconds are those of all threads.
 """
 
 import json
@@ -81,7 +82,8 @@ def main() -> None:
         for count in arguments.patients:
             ended = run(slab, count, folder, threads)
             print(
-                f"| {count} | {ended.wall_s / count:.1f} | {ended.cpu_s / count:.1f} | {ended.peak_mib:.0f} |",
+                f"| {count} | {ended.wall_s / count:.1f} | {ended.cpu_s / count:.1f} | "
+                f"{ended.peak_mib:.0f} |",
                 flush=True,
             )
 
@@ -135,7 +137,9 @@ def apart(call: Callable[[Path], Answer], argument: Path) -> Answer:
 
 
 def write_pair(folder: Path) -> list[Path]:
-    """A made-up baseline and follow-up of 1 mm, 256 x 256 sagittal by 176, half a voxel apart: scans on one grid would not be aligned."""
+    """A made-up baseline and follow-up of 1 mm, 256 x 256 sagittal by 176, half a voxel apart: scans on one
+    grid would not be aligned.
+    """
     patient = phantom.make_patient()
     missing = [
         wanted - side for wanted, side in zip((176, 256, 256), patient.followup.GetSize(), strict=True)

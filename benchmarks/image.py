@@ -1,4 +1,7 @@
-"""How large is the image, how soon does it start, and what does one patient take in it? `make image-test` builds it first."""
+"""How large is the image, how soon does it start, and what does one patient take in it?
+
+`make image-test` builds it first.
+"""
 
 import json
 import re
@@ -19,7 +22,8 @@ MEASURE = """
 import json, resource, subprocess, sys, time
 start = time.perf_counter()
 subprocess.run(["ms-new-lesions", "-v", "run"], check=True)
-print(json.dumps([time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024]))
+seconds = time.perf_counter() - start
+print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024]))
 """
 
 
@@ -49,7 +53,9 @@ def median_seconds(engine: Engine, *arguments: str, options: tuple[str, ...] = (
 
 
 def one_patient(engine: Engine, data: Path) -> tuple[float, float]:
-    """Seconds and peak MiB of a run (contract A) on the raw scans of patient 01, with 4 GB of memory and no network."""
+    """Seconds and peak MiB of a run (contract A) on the raw scans of patient 01, with 4 GB of memory and no
+    network.
+    """
     with tempfile.TemporaryDirectory() as name:
         scans, output = Path(name) / "in", folder_of_the_caller(Path(name) / "out")
         scans.mkdir()

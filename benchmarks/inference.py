@@ -1,13 +1,14 @@
 """Ours against what others would use: the shipped ensemble, in windows over one prepared pair.
 
-    python -m app prepare -t1 study1_FLAIR.nii.gz -t2 study2_FLAIR.nii.gz -o runs/pair01      # patient01 of the open data
+    python -m app prepare -t1 study1_FLAIR.nii.gz -t2 study2_FLAIR.nii.gz -o runs/pair01    # patient 01
     make peers
     .venv-peers/bin/python -m benchmarks.inference --pair runs/pair01
 
-The peers: MONAI's SlidingWindowInferer as its users call it (Gaussian weights, four windows at a time) over the whole head, over the
-brain's bounding box, and over the whole head with our settings (memory format, bfloat16, malloc); nnU-Net's predictor over the bounding
-box, to which it crops by itself. Networks, window and overlap are the same. Every method has a process of its own, and they take turns.
-Last, the same windows and equal weights for all (each has a Gaussian of its own), to see that they blend alike.
+The peers: MONAI's SlidingWindowInferer as its users call it (Gaussian weights, four windows at a time) over
+the whole head, over the brain's bounding box, and over the whole head with our settings (memory format,
+bfloat16, malloc); nnU-Net's predictor over the bounding box, to which it crops by itself. Networks, window
+and overlap are the same. Every method has a process of its own, and they take turns. Last, the same windows
+and equal weights for all (each has a Gaussian of its own), to see that they blend alike.
 """
 
 import argparse
@@ -75,7 +76,8 @@ def compare(pair: Path, rounds: int, threads: int) -> None:
     windows = ours.config.windows
     shape = " x ".join(map(str, brain.shape))
     print(
-        f"{heading()}, {threads} threads\n{shape} voxels, windows of {windows.side}^3, overlap {windows.overlap}; {rounds} rounds\n"
+        f"{heading()}, {threads} threads\n{shape} voxels, windows of {windows.side}^3, overlap "
+        f"{windows.overlap}; {rounds} rounds\n"
     )
     with tempfile.TemporaryDirectory() as folder:
         saved = {name: Path(folder) / f"{number}.npy" for number, name in enumerate(METHODS)}
@@ -106,7 +108,8 @@ def compare(pair: Path, rounds: int, threads: int) -> None:
         probabilities = {name: np.load(path) for name, path in saved.items()}
 
     print(
-        "| method | windows | s: wall, CPU | times ours: wall, CPU | MiB above the input | lesions (ours has) | greatest difference from ours |"
+        "| method | windows | s: wall, CPU | times ours: wall, CPU | MiB above the input | lesions "
+        "(ours has) | greatest difference from ours |"
     )
     print("|---|---|---|---|---|---|---|")
     medians = {
@@ -119,7 +122,8 @@ def compare(pair: Path, rounds: int, threads: int) -> None:
             probabilities[name], probabilities["ours"], channels, ours.config.point
         )
         print(
-            f"| {name} | {answers[name][0]['windows']} | {medians[name][0]:.1f}, {medians[name][1]:.1f} | {ratios[0]:.2f}, {ratios[1]:.2f} "
+            f"| {name} | {answers[name][0]['windows']} | {medians[name][0]:.1f}, "
+            f"{medians[name][1]:.1f} | {ratios[0]:.2f}, {ratios[1]:.2f} "
             f"| {answers[name][0]['above_mib']:.0f} | {found}, {shared} shared ({wanted}) "
             f"| {np.abs(probabilities[name] - probabilities['ours']).max():.3f} |"
         )
@@ -128,10 +132,12 @@ def compare(pair: Path, rounds: int, threads: int) -> None:
     count = answers["ours"][0]["windows"]
     all_s = medians["ours"][0 if ours.device.type == "cuda" else 1]
     print(
-        f"\nOurs takes {all_s / (count * alone_s):.2f} times {count} windows of {1000 * alone_s:.0f} ms (networks alone; CPU time, or wall on a GPU)."
+        f"\nOurs takes {all_s / (count * alone_s):.2f} times {count} windows of "
+        f"{1000 * alone_s:.0f} ms (networks alone; CPU time, or wall on a GPU)."
     )
     print(
-        f"That is {operations / 1e9:.1f} GFLOP a window, at {share:.0%} of the rate of a large matrix product of the same type.\n"
+        f"That is {operations / 1e9:.1f} GFLOP a window, at {share:.0%} of the rate of a large "
+        "matrix product of the same type.\n"
     )
     print("| same windows, equal weights, float32 | greatest difference from ours |\n|---|---|")
     for name, difference in differences(ours, channels, brain).items():
@@ -185,7 +191,9 @@ def method_of(name: str, ours: Predictor) -> Method:
 
 
 class Softmax(nn.Module):
-    """The ensemble of `ours` as the peers call it: windows (B, 2, D, H, W) to the mean probabilities of both classes."""
+    """The ensemble of `ours` as the peers call it: windows (B, 2, D, H, W) to the mean probabilities of both
+    classes.
+    """
 
     def __init__(self, ours: Predictor, with_our_settings: bool) -> None:
         super().__init__()
@@ -233,14 +241,18 @@ def nnunet(network: nn.Module, ours: Predictor, gaussian: bool = True) -> Blend:
 def lesions_shared(
     probability: Array, other: Array, channels: Array, point: OperatingPoint
 ) -> tuple[int, int, int]:
-    """How many lesions a map has at the shipped operating point, how many of these touch one of the other map, and how many that has."""
+    """How many lesions a map has at the shipped operating point, how many of these touch one of the other
+    map, and how many that has.
+    """
     mask, wanted = (operating_points.found(values, channels, point) for values in (probability, other))
     labels, count = ndimage.label(mask)
     return count, len(np.unique(labels[mask & wanted])), ndimage.label(wanted)[1]
 
 
 def one_window(ours: Predictor, channels: Array, brain: Mask) -> tuple[float, float, float]:
-    """CPU seconds of one window alone (best of five), its floating-point operations, and its rate as a share of that of a large matrix product."""
+    """CPU seconds of one window alone (best of five), its floating-point operations, and its rate as a share
+    of that of a large matrix product.
+    """
     middle = [int(position) for position in ndimage.center_of_mass(brain)]
     half = ours.config.windows.side // 2
     window = torch.from_numpy(channels[:, *(slice(centre - half, centre + half) for centre in middle)])
@@ -271,7 +283,9 @@ def spent(found: Cost, ours: Predictor) -> float:
 
 
 def differences(ours: Predictor, channels: Array, brain: Mask) -> dict[str, float]:
-    """Greatest difference of each peer from ours in float32, over a part of the brain as long as a window and two steps: all place windows alike."""
+    """Greatest difference of each peer from ours in float32, over a part of the brain as long as a window and
+    two steps: all place windows alike.
+    """
     windows = ours.config.windows
     side = windows.side + 2 * round(windows.side * (1 - windows.overlap))
     middle = [int(position) - side // 2 for position in ndimage.center_of_mass(brain)]

@@ -25,7 +25,10 @@ class Cost:
 
 
 def cost(call: Callable[[], object], device: str = "cpu", warm: bool = False) -> Cost:
-    """Call once and measure. `warm`: freed buffers stay at hand, as in the middle of a run; the memory then means nothing on a CPU."""
+    """Call once and measure.
+
+    `warm`: freed buffers stay at hand, as in the middle of a run; the memory then means nothing on a CPU.
+    """
     if device == "cuda":
         import torch
 
@@ -53,7 +56,9 @@ def peak_bytes() -> int:
 
 
 class Worker:
-    """A process that measures when it is told to, so that several methods take turns on one machine, each with memory of its own."""
+    """A process that measures when it is told to, so that several methods take turns on one machine, each
+    with memory of its own.
+    """
 
     def __init__(self, module: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self.name = " ".join([module, *arguments])
@@ -84,7 +89,10 @@ class Worker:
 
 
 def answer_when_asked(call: Callable[[], dict[str, Any]]) -> None:
-    """The other side of a Worker: one line of JSON when ready, and one for each line read. Standard input is a socket to the parent."""
+    """The other side of a Worker: one line of JSON when ready, and one for each line read.
+
+    Standard input is a socket to the parent.
+    """
     with socket.socket(fileno=0) as parent, parent.makefile("rw", buffering=1) as line:
         line.write("{}\n")
         for _ in line:
@@ -105,4 +113,7 @@ def heading() -> str:
     ]
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
     cpus = f"{len(os.sched_getaffinity(0))} CPUs ({models[0]}), load {os.getloadavg()[0]:.1f}"
-    return f"{time.strftime('%Y-%m-%d', time.gmtime())}, commit {commit or 'unknown'}, {cpus}{gpu}, torch {torch.__version__}"
+    return (
+        f"{time.strftime('%Y-%m-%d', time.gmtime())}, commit {commit or 'unknown'}, {cpus}{gpu}, "
+        f"torch {torch.__version__}"
+    )

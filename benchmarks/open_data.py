@@ -1,4 +1,7 @@
-"""Where does a benchmark find its open scans, and how are they read? `training/README.md` says how to get them."""
+"""Where does a benchmark find its open scans, and how are they read?
+
+`training/README.md` says how to get them.
+"""
 
 import argparse
 import os

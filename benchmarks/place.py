@@ -1,8 +1,10 @@
-"""How well do app/place.py's rules tell cerebellum, brainstem and ventricles on label maps they were not fitted to?
+"""How well do app/method/place.py's rules tell cerebellum, brainstem and ventricles on label maps they were
+not fitted to?
 
     python -m benchmarks.place --label-maps ../shared/data/SynthSeg/training_label_maps
 
-Fits both rules to every head but every fifth in turn, tests them on those left out, and prints the weights fitted to all heads.
+Fits both rules to every head but every fifth in turn, tests them on those left out, and prints the weights
+fitted to all heads.
 """
 
 import argparse
@@ -25,7 +27,9 @@ VENTRICLES = (4, 43, 5, 44, 14)  # FreeSurfer's numbers: lateral with their lowe
 BELOW_TENTORIUM = (7, 46, 8, 47, 16, 15)  # cerebellum, brainstem, fourth ventricle
 DRAWN = 40_000  # voxels a head
 FOLDS = 5
-FALSE_COSTS = 4.0  # times as much to take a cistern for a ventricle as the other way round: ventricles are wide, and most of one is enough
+# times as much to take a cistern for a ventricle as the other way round: ventricles are wide, and most of one
+# is enough
+FALSE_COSTS = 4.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,10 @@ def fit(features: Points, wanted: npt.NDArray[np.bool_], weight: Points) -> Poin
 def examples(
     heads: list[Head], positive: tuple[int, ...], negative: tuple[int, ...] | None, balanced: bool
 ) -> tuple[Points, Points, Points]:
-    """Features, whether the rule should hold, and weights; `negative` None: every other tissue of the brain, fluid left out."""
+    """Features, whether the rule should hold, and weights.
+
+    `negative` None stands for every other tissue of the brain but fluid.
+    """
     labels = np.concatenate([head.labels for head in heads])
     used = (
         np.isin(labels, positive + negative)
@@ -99,9 +106,11 @@ def main() -> None:
     rng = np.random.default_rng(0)
     heads = [read_head(path, rng) for path in sorted(parser.parse_args().label_maps.glob("*.nii.gz"))]
     left, right = (np.array([head.left_mm[side] for head in heads]) for side in (0, 1))
+    off_mm = np.abs(left + right).mean() / 2
     print(
-        f"{len(heads)} heads; mirror plane off the middle of both white matters: {np.abs(left + right).mean() / 2:.1f} mm on average"
+        f"{len(heads)} heads; mirror plane {off_mm:.1f} mm off the middle of both white matters, on average\n"
     )
+    print("| rule | of its own voxels: mean, worst head | of the others | weights |\n|---|---|---|---|")
     for name, positive, negative, balanced in (
         ("infratentorial", BELOW_TENTORIUM, None, False),
         ("ventricular", VENTRICLES, FLUID, True),
@@ -121,12 +130,11 @@ def main() -> None:
                 said = features @ weights > 0
                 hits.append(said[wanted].mean())
                 falses.append(said[~wanted].mean())
+        shipped = fit(*examples(heads, positive, negative, balanced))
         print(
-            f"{name}: said of {np.mean(hits):.3f} (worst head {np.min(hits):.3f}) of its voxels, and of {np.mean(falses):.4f} of the others"
-        )
-        print(
-            "  weights:",
-            tuple(round(float(weight), 2) for weight in fit(*examples(heads, positive, negative, balanced))),
+            f"| {name} | {np.mean(hits):.3f}, {np.min(hits):.3f} | {np.mean(falses):.4f} "
+            f"| {', '.join(f'{weight:.2f}' for weight in shipped)} |",
+            flush=True,
         )
 
 

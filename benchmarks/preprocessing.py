@@ -2,14 +2,15 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.preprocessing [--data DIR] [--only NAME ...]
 
-Prepares the validation pairs in several ways, brain masks given, and sends them through the shipped weights. The
-weights learnt from scans prepared in the first way, which therefore has the advantage. Probabilities are brought
-to 1 mm by linear interpolation and scored there as `training.validate` does: at the stored operating point, at the
-best of `training.config.OPERATING_POINTS`, and as the average precision of the voxels inside the brain.
+Prepares the validation pairs in several ways, brain masks given, and sends them through the shipped weights.
+The weights learnt from scans prepared in the first way, which therefore has the advantage. Probabilities are
+brought to 1 mm by linear interpolation and scored there as `training.validate` does: at the stored operating
+point, at the best of `training.config.OPERATING_POINTS`, and as the average precision of the voxels inside
+the brain.
 
-"Unlike" says how much the two visits differ in unchanged brain 8 mm and more below its surface, in spreads of the
-brain: the standard deviation of their difference, and of the difference smoothed by 8 mm, which is what bias fields
-leave. Seconds are those of the processor, on one thread.
+"Unlike" says how much the two visits differ in unchanged brain 8 mm and more below its surface, in spreads of
+the brain: the standard deviation of their difference, and of the difference smoothed by 8 mm, which is what
+bias fields leave. Seconds are those of the processor, on one thread.
 """
 
 import dataclasses
@@ -82,7 +83,9 @@ def main() -> None:
 
 
 def predicted(folder: Path, config: PreprocessConfig, predictor: Predictor) -> Iterator[tuple[Case, Array]]:
-    """Both time orders of a pair: the case at 1 mm, and the probability found on the config's grid and brought there."""
+    """Both time orders of a pair: the case at 1 mm, and the probability found on the config's grid and
+    brought there.
+    """
     scans = [storage.read(folder / f"flair_time0{time}_on_middle_space.nii.gz") for time in (1, 2)]
     grid, at_1_mm = (grids.canonical_grid(scans[1], spacing) for spacing in (config.spacing_mm, 1.0))
 
@@ -107,7 +110,7 @@ def predicted(folder: Path, config: PreprocessConfig, predictor: Predictor) -> I
 
 
 def cells(probabilities: Mapping[str, Array], cases: Sequence[Case], stored: OperatingPoint) -> list[str]:
-    """F1, Dice and false lesions at the stored point, the same at the best one, and the average precisions."""
+    """F1, Dice and false lesions at the stored point, at the best one, and the average precisions."""
     table = operating_points.table(probabilities, cases, (*OPERATING_POINTS, stored))
     best = operating_points.best(table, cases)[0]
     points = [
@@ -119,7 +122,7 @@ def cells(probabilities: Mapping[str, Array], cases: Sequence[Case], stored: Ope
 
 
 def average_precision(probability: Array, case: Case) -> float:
-    """Mean precision over the true voxels, each at the threshold that just finds it, outside the ignore zone."""
+    """Mean precision over the true voxels, each at the threshold that just finds it; ignored ones are out."""
     counted = case.brain & ~case.ignore
     true = case.truth[counted][np.argsort(-probability[counted], kind="stable")]
     return float((np.cumsum(true) / np.arange(1, len(true) + 1))[true].mean())

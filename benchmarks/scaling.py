@@ -3,10 +3,11 @@
     export GLIBC_TUNABLES=...    # as app/__main__.py sets it
     python -m benchmarks.scaling --figure benchmarks/scaling.png
 
-Voxels: what the windows cost beside the network, which is left out here (`sliding_window` with a network that only copies), over cubes of
-64^3 to 400^3 with a ball inside. Windows and networks: the shipped network, and ensembles like it, over more and more of a ball. Lesions:
-balls of 33 voxels on a grid of 256^3, listed (`lesions.describe`) and scored against themselves moved by a voxel (`metrics.evaluate`).
-Seconds are the processor's, of one thread, the least of three.
+Voxels: what the windows cost beside the network, which is left out here (`sliding_window` with a network that
+only copies), over cubes of 64^3 to 400^3 with a ball inside. Windows and networks: the shipped network, and
+ensembles like it, over more and more of a ball. Lesions: balls of 33 voxels on a grid of 256^3, listed
+(`lesions.describe`) and scored against themselves moved by a voxel (`metrics.evaluate`). Seconds are the
+processor's, of one thread, the least of three.
 """
 
 import argparse
@@ -49,12 +50,14 @@ def main() -> None:
     }
     for title, rows in tables.items():
         print(
-            f"\n| {title} | CPU s | times as long for so many times as much | MiB above the input |\n|---|---|---|---|"
+            f"\n| {title} | CPU s | times as long for so many times as much | MiB above the input "
+            "|\n|---|---|---|---|"
         )
         first = rows[0]
         for count, found in rows:
             print(
-                f"| {count:,.0f} | {found.cpu_s:.2f} | {found.cpu_s / first[1].cpu_s:.1f} for {count / first[0]:.1f} | {found.above_mib:.0f} |"
+                f"| {count:,.0f} | {found.cpu_s:.2f} | {found.cpu_s / first[1].cpu_s:.1f} for "
+                f"{count / first[0]:.1f} | {found.above_mib:.0f} |"
             )
     if figure:
         draw(tables, figure)
@@ -123,7 +126,9 @@ def balls(count: int) -> Mask:
 
 
 def draw(tables: dict[str, Rows], path: Path) -> None:
-    """Both costs against how much of it, each relative to the first row; the grey line is proportional growth."""
+    """Both costs against how much of it, each relative to the first row; the grey line is proportional
+    growth.
+    """
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")

@@ -19,7 +19,10 @@ COARSE = Config(
 
 
 def write_weights(folder: Path) -> Path:
-    """Fill an empty folder: an untrained lesion network on a 3-mm grid, and the shipped brain network. Returns it."""
+    """Fill an empty folder: an untrained lesion network on a 3-mm grid, and the shipped brain network.
+
+    Returns it.
+    """
     torch.manual_seed(0)
     checkpoint.save(folder / "lesions1.pt", UNet3D(COARSE.network), COARSE, {})
     shutil.copy(WEIGHTS / checkpoint.BRAIN_NETWORK, folder)

@@ -1,8 +1,10 @@
-"""What classical subtraction finds on the validation pairs: the baseline of weights/MODEL_CARD.md, on the same grid, masks and cases as the network.
+"""What classical subtraction finds on the validation pairs: the baseline of weights/MODEL_CARD.md, on the
+same grid, masks and cases as the network.
 
     python -m benchmarks.subtraction --prepared runs/open/prepared
 
-The settings were tuned on these very pairs (README of the open data), so it is a baseline that a network must beat at settings chosen elsewhere.
+The settings were tuned on these very pairs (README of the open data), so it is a baseline that a network must
+beat at settings chosen elsewhere.
 """
 
 import argparse

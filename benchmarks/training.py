@@ -1,11 +1,13 @@
-"""How many patches a second can be trained on, how much of that is drawing them, and what the image quality augmentation costs against libraries.
+"""How many patches a second can be trained on, how much of that is drawing them, and what the image quality
+augmentation costs against libraries.
 
     export GLIBC_TUNABLES=...    # as in training/train.sh
     .venv-peers/bin/python -m benchmarks.training --prepared runs/prepared
 
-A step is that of training/train.py: forward, backward and optimiser, bfloat16. The degradations are each applied to one scan of the size that
-the generator draws. TorchIO and MONAI have no unsharp mask or slice average of the paper's kind: their nearest transforms stand in (TorchIO's
-blur subtracted; RandomAnisotropy; RandGaussianSharpen; RandSimulateLowResolution, which coarsens all axes). Seconds are the processor's, of one
+A step is that of training/train.py: forward, backward and optimiser, bfloat16. The degradations are each
+applied to one scan of the size that the generator draws. TorchIO and MONAI have no unsharp mask or slice
+average of the paper's kind: their nearest transforms stand in (TorchIO's blur subtracted; RandomAnisotropy;
+RandGaussianSharpen; RandSimulateLowResolution, which coarsens all axes). Seconds are the processor's, of one
 thread, the median of seven calls in turns.
 """
 
@@ -51,7 +53,8 @@ def main() -> None:
     calls |= {f"{features} features": step(features, config) for features in arguments.features}
     spent_s = {name: seconds / config.batch for name, seconds in in_turns(calls).items()}
     print(
-        f"| {patches.patch}^3 | CPU ms a patch: step, drawing, the same without IQDA | patches a CPU s: with, without | drawing's share |"
+        f"| {patches.patch}^3 | CPU ms a patch: step, drawing, the same without IQDA | patches a "
+        "CPU s: with, without | drawing's share |"
     )
     print("|---|---|---|---|")
     for features in arguments.features:
@@ -60,7 +63,8 @@ def main() -> None:
         )
         print(
             f"| {features} features | {1000 * network:.0f}, {1000 * drawn:.0f}, {1000 * without:.0f} "
-            f"| {1 / (network + drawn):.2f}, {1 / (network + without):.2f} | {drawn / (network + drawn):.0%} |"
+            f"| {1 / (network + drawn):.2f}, {1 / (network + without):.2f} | "
+            f"{drawn / (network + drawn):.0%} |"
         )
 
     side = patches.patch + 2 * patches.margin

@@ -18,7 +18,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def open_data() -> Path:
-    """The folder of open scans named by MSNL_DATA, relative to the repository; the test is skipped where it is missing."""
+    """The folder of open scans named by MSNL_DATA, relative to the repository; the test is skipped where it
+    is missing.
+    """
     folder = (REPOSITORY / os.environ.get("MSNL_DATA", "../shared/data")).resolve()
     if not folder.is_dir():
         pytest.skip(f"open data not at {folder}; set MSNL_DATA")

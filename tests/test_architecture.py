@@ -52,7 +52,7 @@ BENCHMARKS = {name: _imports(name, path) for name, path in _modules("benchmarks"
 
 
 def _place(module: str) -> str:
-    """The package or top-level module of app that a dotted name belongs to: 'app.method.brain' -> 'method'."""
+    """The part of app that a dotted name belongs to: 'app.method.brain' -> 'method'."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else parts[0]
 

@@ -33,7 +33,8 @@ def test_the_files_that_repeat_the_version_have_this_one() -> None:
     for name in ("README.md", "CITATION.cff", "Dockerfile", "boutiques.json", "CHANGELOG.md"):
         texts[REPOSITORY / name] = (REPOSITORY / name).read_text(encoding="utf-8")
     repeated = re.compile(
-        r"ms-new-lesions:(\d[\d.]*\d)|^version: (.+)$|^ARG VERSION=(.+)$|\"tool-version\": \"(.+)\"|^## (\d+\.\d+\.\d+)",
+        r"ms-new-lesions:(\d[\d.]*\d)|^version: (.+)$|^ARG VERSION=(.+)$|\"tool-version\": "
+        r"\"(.+)\"|^## (\d+\.\d+\.\d+)",
         re.MULTILINE,
     )
     found = {

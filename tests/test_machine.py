@@ -82,7 +82,7 @@ def test_the_real_control_groups_can_be_read() -> None:
 
 
 def test_numpy_s_blas_starts_no_threads_of_its_own() -> None:
-    """One for each CPU of the host would break a quota, and a limit of processes; ours are torch's and ITK's."""
+    """One for each CPU of the host would break a quota, and a limit of processes; ours are torch's, ITK's."""
     code = """if True:
         import runpy, sys
         from pathlib import Path
@@ -150,6 +150,9 @@ def test_a_group_s_limit_of_memory_counts(own: str, file: str, tmp_path: Path) -
 
 
 def test_ulimit_counts() -> None:
-    code = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30)); from app import machine; print(machine.available_memory())"
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30)); from app "
+        "import machine; print(machine.available_memory())"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 0 < int(done.stdout) < 2**30

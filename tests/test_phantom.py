@@ -15,7 +15,7 @@ def test_the_same_seed_gives_the_same_patient(patient: Patient) -> None:
 
 
 def test_new_lesions_have_the_stated_volumes() -> None:
-    """An ellipsoid with half axes r, 1.2 r, r has 4/3 pi 1.2 r^3 mm3; 1-mm voxels count it to a few per cent."""
+    """An ellipsoid with half axes r, 1.2 r, r has 4/3 pi 1.2 r^3 mm3; 1-mm voxels: to a few per cent."""
     grid = sitk.Image(81, 81, 81, sitk.sitkUInt8)
     grid.SetOrigin((-40, -40, -40))
     mask = phantom._balls(grid, phantom.NEW_LESIONS)

@@ -1,8 +1,12 @@
-"""How do the challenge's organisers prepare a pair? Their chain, run by Anima's own programs where a user has installed them.
+"""How do the challenge's organisers prepare a pair?
 
-The order and the options are those of animaMSLongitudinalPreprocessing.py (Anima-Scripts-Public; docs/method.md, 5): the brain of each scan by an atlas, the
-union of both masks, both scans masked with it, N4 with -B 0.3, and histogram matching if a template is given. Denoising, which the paper adds, comes
-after N4 as in Anima's other MS scripts, with -n 3. Anima itself (AGPL) is no part of this tool; see anima.irisa.fr for its three parts.
+Their chain, run by Anima's own programs where a user has installed them.
+
+The order and the options are those of animaMSLongitudinalPreprocessing.py (Anima-Scripts-Public;
+docs/method.md, 5): the brain of each scan by an atlas, the union of both masks, both scans masked with it, N4
+with -B 0.3, and histogram matching if a template is given. Denoising, which the paper adds, comes after N4 as
+in Anima's other MS scripts, with -n 3. Anima itself (AGPL) is no part of this tool; see anima.irisa.fr for
+its three parts.
 """
 
 import configparser
@@ -65,28 +69,33 @@ class Corrected:
 def find() -> Anima:
     """Read Anima's settings from the file that ANIMA_CONFIG names, or else from ~/.anima/config.txt.
 
-    Raises InputError if the file, one of its keys, a program, the extraction script or its atlas is missing, and says where it was looked for.
+    Raises InputError if the file, one of its keys, a program, the extraction script or its atlas is missing,
+    and says where it was looked for.
     """
     config = _config_file()
     anima = _read(config)
     for program in (*CHAIN, *CALLED_BY_EXTRACTION):
         if not os.access(anima.programs / program, os.X_OK):
             raise InputError(
-                f"{anima.programs / program}: no such program; wanted Anima's in the folder that {config} calls '{KEYS[0]}'"
+                f"{anima.programs / program}: no such program; wanted Anima's in the folder that "
+                f"{config} calls '{KEYS[0]}'"
             )
     if not (anima.scripts / EXTRACTION).is_file():
         raise InputError(
-            f"{anima.scripts / EXTRACTION}: no such script; wanted Anima-Scripts-Public in the folder that {config} calls '{KEYS[1]}'"
+            f"{anima.scripts / EXTRACTION}: no such script; wanted Anima-Scripts-Public in the "
+            f"folder that {config} calls '{KEYS[1]}'"
         )
     for volume in (anima.atlas / name for name in ATLAS):
         if not volume.is_file():
             raise InputError(
-                f"{volume}: no such file; wanted Anima-Scripts-Data-Public in the folder that {config} calls '{KEYS[2]}'"
+                f"{volume}: no such file; wanted Anima-Scripts-Data-Public in the folder that "
+                f"{config} calls '{KEYS[2]}'"
             )
         with volume.open("rb") as file:
             if file.read(len(LFS_POINTER)) == LFS_POINTER:
                 raise InputError(
-                    f"{volume}: a Git LFS pointer; wanted the image itself (run 'git lfs pull' in {anima.atlas})"
+                    f"{volume}: a Git LFS pointer; wanted the image itself (run 'git lfs pull' in "
+                    f"{anima.atlas})"
                 )
     return anima
 
@@ -98,10 +107,12 @@ def preprocess(
     denoise: bool = False,
     template: Path | None = None,
 ) -> Corrected:
-    """The organisers' chain on two scans on one grid; takes minutes a scan, on as many threads as SimpleITK is set to use.
+    """The organisers' chain on two scans on one grid.
 
-    With `denoise`, non-local means after N4; with a `template`, intensities matched to that FLAIR scan at the end. Raises InputError if a program
-    fails or no brain is found.
+    It takes minutes a scan, on as many threads as SimpleITK is set to use.
+
+    With `denoise`, non-local means after N4; with a `template`, intensities matched to that FLAIR scan at the
+    end. Raises InputError if a program fails or no brain is found.
     """
     with TemporaryDirectory(prefix="anima-") as folder:
         run = _Programs(anima, Path(folder))
@@ -157,20 +168,28 @@ def preprocess(
 
 @dataclass(frozen=True)
 class _Programs:
-    """Runs Anima's programs on the files of one folder. The last argument of a call names the file that it writes, and is returned."""
+    """Runs Anima's programs on the files of one folder.
+
+    The last argument of a call names the file that it writes, and is returned.
+    """
 
     anima: Anima
     folder: Path
 
     def file(self, name: str) -> Path:
-        """NRRD, since NIfTI rounds directions and the extraction script copies NRRD masks to whatever name it is given."""
+        """NRRD, for two reasons.
+
+        NIfTI rounds directions, and the extraction script copies NRRD masks to whatever name it is given.
+        """
         return self.folder / f"{name}.nrrd"
 
     def __call__(self, program: str, *arguments: str | Path) -> Path:
         return self._run(program, [self.anima.programs / program, *arguments])
 
     def extraction(self, *arguments: str | Path) -> Path:
-        """The script takes its settings from ~/.anima/config.txt alone, and joins folders and names without a separator."""
+        """The script takes its settings from ~/.anima/config.txt alone, and joins folders and names without a
+        separator.
+        """
         settings = self.folder / ".anima" / "config.txt"
         settings.parent.mkdir(exist_ok=True)
         folders = (self.anima.programs, self.anima.scripts, self.anima.atlas)
@@ -226,7 +245,8 @@ def _config_file() -> Path:
         ) from error
     if not config.is_file():
         raise InputError(
-            f"{config}: no such file; wanted Anima's settings (~/.anima/config.txt, or the file that ANIMA_CONFIG names)"
+            f"{config}: no such file; wanted Anima's settings (~/.anima/config.txt, or the file "
+            "that ANIMA_CONFIG names)"
         )
     return config
 
@@ -237,13 +257,15 @@ def _read(config: Path) -> Anima:
         settings.read_string(config.read_text(encoding="utf-8"), source=config.name)
     except (configparser.Error, UnicodeDecodeError) as error:
         raise InputError(
-            f"{config}: not a settings file ({str(error).splitlines()[0]}); wanted Anima's, with a section [{SECTION}]"
+            f"{config}: not a settings file ({str(error).splitlines()[0]}); wanted Anima's, with a "
+            f"section [{SECTION}]"
         ) from error
     except OSError as error:
         raise InputError(f"{config}: cannot be read ({error.strerror}); wanted Anima's settings") from error
     for key in KEYS:
         if not settings.get(SECTION, key, fallback=""):
             raise InputError(
-                f"{config}: no key '{key}' in a section [{SECTION}]; wanted the folders of Anima, its scripts and their data"
+                f"{config}: no key '{key}' in a section [{SECTION}]; wanted the folders of Anima, "
+                "its scripts and their data"
             )
     return Anima(*(Path(settings.get(SECTION, key)).absolute() for key in KEYS))

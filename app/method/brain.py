@@ -1,7 +1,8 @@
 """Which voxels of a scan are brain: a small U-Net on a 2 mm grid, whole head at once.
 
-Brain is what HD-BET calls brain: cortex, white matter, cerebellum, brainstem, ventricles and the cerebrospinal fluid between the gyri; and the upper
-3 cm of the cord, because new lesions lie there too. Trained by training/brain_train.py.
+Brain is what HD-BET calls brain: cortex, white matter, cerebellum, brainstem, ventricles and the
+cerebrospinal fluid between the gyri; and the upper 3 cm of the cord, because new lesions lie there too.
+Trained by training/brain_train.py.
 """
 
 import logging
@@ -19,7 +20,9 @@ from ..images.grids import array, describe_grid, isotropic_grid, like, voxel_mm3
 from . import checkpoint
 from .model import UNet3D
 
-BLOCK = 2  # the network sees cubes of 2x2x2 voxels as 8 channels: a seventh of the time of the same network on single voxels
+# the network sees cubes of 2x2x2 voxels as 8 channels: a seventh of the time of the same network on single
+# voxels
+BLOCK = 2
 DARK, BRIGHT = 0.005, 0.995  # quantiles of the scan that become 0 and 1
 LIKELY_ML = (
     600.0,
@@ -47,9 +50,11 @@ class BrainExtractor:
         )
 
     def __call__(self, scan: sitk.Image) -> sitk.Image:
-        """The brain as a uint8 mask, 0 or 1, on the scan's own grid: one piece without holes at the network's spacing.
+        """The brain as a uint8 mask, 0 or 1, on the scan's own grid: one piece without holes at the network's
+        spacing.
 
-        The scan may have any grid, orientation and contrast, with skull or without. Raises InputError if there is no brain in it.
+        The scan may have any grid, orientation and contrast, with skull or without. Raises InputError if
+        there is no brain in it.
         """
         coarse = coarse_scan(scan, self.spacing_mm)
         probability = one_piece(self.probability(array(coarse)), self.threshold)
@@ -57,7 +62,8 @@ class BrainExtractor:
         volume_ml = np.count_nonzero(sitk.GetArrayViewFromImage(brain)) * voxel_mm3(scan) / 1000
         if volume_ml == 0:
             raise InputError(
-                f"brain extraction: no brain in a scan of {describe_grid(scan)}; wanted a head scan, or the brain's mask beside it"
+                f"brain extraction: no brain in a scan of {describe_grid(scan)}; wanted a head "
+                "scan, or the brain's mask beside it"
             )
         if not LIKELY_ML[0] <= volume_ml <= LIKELY_ML[1]:
             logger.warning(
@@ -69,7 +75,10 @@ class BrainExtractor:
 
     @torch.inference_mode()
     def probability(self, values: Array) -> Array:
-        """How likely each voxel is brain: (z, y, x) of any size and range, x to the left, y to the back, z up -> (z, y, x) in [0, 1]."""
+        """How likely each voxel is brain, in [0, 1].
+
+        `values` (z, y, x) have any size and range; x runs to the left, y to the back, z up.
+        """
         padded, margins = pad(normalise(torch.from_numpy(values)), self.multiple)
         logits = brain_logits(self.network, padded[None, None].to(self.device))
         inside = tuple(
@@ -85,7 +94,10 @@ class BrainExtractor:
 
 
 def coarse_scan(scan: sitk.Image, spacing_mm: float) -> sitk.Image:
-    """The scan on an isotropic grid over its own field of view, axes reordered to left, back, up (`LPS`); finer axes are averaged first."""
+    """The scan on an isotropic grid over its own field of view.
+
+    Axes are reordered to left, back, up (`LPS`). Finer ones are averaged first.
+    """
     upright = sitk.DICOMOrient(scan, "LPS")
     shrink = [
         max(1, min(int(spacing_mm / spacing + 0.01), side))
@@ -97,7 +109,9 @@ def coarse_scan(scan: sitk.Image, spacing_mm: float) -> sitk.Image:
 
 
 def normalise(values: Tensor) -> Tensor:
-    """(z, y, x) of any range -> the same in [0, 1], clipped at the quantiles `DARK` and `BRIGHT`; 0 where the scan is constant."""
+    """(z, y, x) of any range -> the same in [0, 1], clipped at the quantiles `DARK` and `BRIGHT`; 0 where the
+    scan is constant.
+    """
     sample = values[::2, ::2, ::2].flatten()
     last = len(sample) - 1
     low = sample.kthvalue(1 + round(DARK * last)).values
@@ -108,7 +122,9 @@ def normalise(values: Tensor) -> Tensor:
 
 
 def pad(values: Tensor, multiple: int) -> tuple[Tensor, tuple[int, int, int]]:
-    """(z, y, x) in the middle of zeros, sides up to multiples of `multiple`; with the zeros before it along (z, y, x)."""
+    """(z, y, x) in the middle of zeros, sides up to multiples of `multiple`; with the zeros before it along
+    (z, y, x).
+    """
     missing = [-side % multiple for side in values.shape]
     before = [m // 2 for m in missing]
     after = [m - b for m, b in zip(missing, before, strict=True)]
@@ -117,7 +133,7 @@ def pad(values: Tensor, multiple: int) -> tuple[Tensor, tuple[int, int, int]]:
 
 
 def brain_logits(network: UNet3D, scan: Tensor) -> Tensor:
-    """(B, 1, D, H, W) in [0, 1] -> logits (B, 1, D, H, W); the network works on blocks of `BLOCK`^3 voxels."""
+    """(B, 1, D, H, W) in [0, 1] -> logits (B, 1, D, H, W). The network sees blocks of `BLOCK`^3 voxels."""
     return join_blocks(network(split_blocks(scan)))
 
 
@@ -136,7 +152,10 @@ def join_blocks(x: Tensor) -> Tensor:
 
 
 def one_piece(probability: Array, threshold: float) -> Array:
-    """Keep the largest piece at or above `threshold` (6-neighbourhood): 0 in the others, 1 in its holes; values below the threshold stay."""
+    """Keep the largest piece at or above `threshold` (6-neighbourhood).
+
+    The others become 0, and its holes 1. Values below the threshold stay.
+    """
     pieces, count = ndimage.label(probability >= threshold)
     if count == 0:
         return np.zeros_like(probability)

@@ -39,7 +39,9 @@ def lesion_network(weights: Path, number: int) -> Path:
 
 
 def save(path: Path, network: UNet3D, config: Config, provenance: dict[str, str]) -> None:
-    """Write weights in half precision with config and provenance, aside first, and note the hash in SHA256SUMS."""
+    """Write weights in half precision with config and provenance, aside first, and note the hash in
+    SHA256SUMS.
+    """
     state = {name: value.detach().to("cpu", torch.float16) for name, value in network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
@@ -57,7 +59,10 @@ def remove(path: Path) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint. Raises InputError if it is missing, not listed in SHA256SUMS, altered, or of another version."""
+    """Read a checkpoint.
+
+    Raises InputError if it is missing, not listed in SHA256SUMS, altered, or of another version.
+    """
     digest = verified_sha256(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -67,7 +72,8 @@ def load(path: Path) -> Checkpoint:
         provenance = json.loads(content["provenance"])
     except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path}: not a checkpoint of this version ({str(error).splitlines()[0]}); wanted one made by training/"
+            f"{path}: not a checkpoint of this version ({str(error).splitlines()[0]}); wanted one "
+            "made by training/"
         ) from error
     return Checkpoint(network.eval(), config, provenance, digest)
 

@@ -1,16 +1,22 @@
-"""How is a scan denoised? By non-local means: each voxel becomes a mean of the voxels around it whose neighbourhoods look like its own.
+"""How is a scan denoised?
 
-The filter of animaNLMeans (Anima, Inria; docs/method.md, 5), after Coupe et al., IEEE TMI 27:425 (2008), and Wiest-Daessle et al., MICCAI 2008, for Rician
-noise. For a voxel p and q = p + shift, where no axis of the shift goes beyond +-search and q is not p:
+By non-local means: each voxel becomes a mean of the voxels around it whose neighbourhoods look like its own.
 
-* the patch of p is its 3 x 3 x 3 neighbourhood, cut at the image's edge; q is a candidate if that patch, shifted, lies within the image;
-* q counts if mean(p) / mean(q) lies between 0.95 and 1 / 0.95 and variance(p) / variance(q) between 0.5 and 2, both over the 27 voxels around each,
-  the image's edge replicated. A tie rejects, and so does a zero below the line: a background of one value stays as it is;
+The filter of animaNLMeans (Anima, Inria; docs/method.md, 5), after Coupe et al., IEEE TMI 27:425 (2008), and
+Wiest-Daessle et al., MICCAI 2008, for Rician noise. For a voxel p and q = p + shift, where no axis of the
+shift goes beyond +-search and q is not p:
+
+* the patch of p is its 3 x 3 x 3 neighbourhood, cut at the image's edge; q is a candidate if that patch,
+  shifted, lies within the image;
+* q counts if mean(p) / mean(q) lies between 0.95 and 1 / 0.95 and variance(p) / variance(q) between 0.5 and
+  2, both over the 27 voxels around each, the image's edge replicated. A tie rejects, and so does a zero below
+  the line: a background of one value stays as it is;
 * q weighs exp(-d / (2 beta sigma^2)), d being the mean squared difference of the patch and the shifted patch;
 * p itself weighs as much as the heaviest q. Where no q counts, p keeps its value.
 
-The image is worked through in tiles that fit the processor's cache: at each shift, a whole tile is subtracted, squared, summed over the patch and
-accumulated. A weight serves both its voxels, so half of the shifts are enough. The weighted means agree with double precision to 1e-6 or so.
+The image is worked through in tiles that fit the processor's cache: at each shift, a whole tile is
+subtracted, squared, summed over the patch and accumulated. A weight serves both its voxels, so half of the
+shifts are enough. The weighted means agree with double precision to 1e-6 or so.
 """
 
 import itertools
@@ -30,10 +36,12 @@ from ..arrays import Array
 
 MEAN_RATIO = 0.95  # animaNLMeans -m
 VARIANCE_RATIO = 0.5  # animaNLMeans -v
-TIE = 1e-6  # a ratio this near to its bound equals it; or rounding would decide, which in scans of whole numbers is often
+# a ratio this near to its bound equals it; or rounding would decide, which in scans of whole numbers is often
+TIE = 1e-6
 TILE = {"cpu": 24, "cuda": 512}  # voxels along z and y
-# Weights are kept times e^80 and dropped where less than 1e-30 remains: float32 then holds them down to e^-149, and never in its subnormal range,
-# where it is slow and inexact. A voxel whose best match is lighter keeps its value: 4 in a million at most, in seven open scans.
+# Weights are kept times e^80 and dropped where less than 1e-30 remains: float32 then holds them down to
+# e^-149, and never in its subnormal range, where it is slow and inexact. A voxel whose best match is lighter
+# keeps its value: 4 in a million at most, in seven open scans.
 LOG_SCALE, LIGHTEST = 80.0, 1e-30
 
 Box = tuple[slice, slice, slice]  # along z, y, x
@@ -45,8 +53,8 @@ def denoise(
 ) -> Array:
     """Non-local means of a scan `(z, y, x)` in any unit; the result is a new array.
 
-    `rician`, for magnitude images, takes the mean of the squares, subtracts their bias 2 sigma^2 and takes the root. Works on as many threads as
-    torch is set to use, with memory for six to seven more scans.
+    `rician`, for magnitude images, takes the mean of the squares, subtracts their bias 2 sigma^2 and takes
+    the root. Works on as many threads as torch is set to use, with memory for six to seven more scans.
     """
     values = torch.from_numpy(np.ascontiguousarray(scan, dtype=np.float32)).to(device)
     with _one_thread_each() as pool:
@@ -72,7 +80,7 @@ def denoise(
 
 
 def noise_variance(values: Tensor) -> float:
-    """sigma^2: the mean over the image `(z, y, x)` of 6/7 (x - mean of the 6 neighbours)^2, edges replicated."""
+    """sigma^2: the mean over the image `(z, y, x)` of 6/7 (x - mean of 6 neighbours)^2, edges replicated."""
     total = 0.0
     for _, padded in _padded_planes(values):
         around = sum(
@@ -104,8 +112,12 @@ def patch_statistics(values: Tensor) -> tuple[Tensor, Tensor]:
 def _weights(
     values: Tensor, statistics: tuple[Tensor, Tensor], box: Box, shift: Shift, scale: float
 ) -> Tensor:
-    """Weight, times e^80, of each voxel of `box` and the one at `shift` for each other: exp(-d / scale), 0 if they do not count."""
-    # exp(-d / 2 scale), times e^40, squared: an exponent of 80 - d / scale would round away what 80 is too large to tell apart
+    """Weight, times e^80, of each voxel of `box` and the one at `shift` for each other: exp(-d / scale).
+
+    0 if they do not count.
+    """
+    # exp(-d / 2 scale), times e^40, squared: an exponent of 80 - d / scale would round away what 80 is too
+    # large to tell apart
     weight = (
         _patch_distance(values, box, shift)
         .mul_(-0.5 / 27 / scale)
@@ -138,7 +150,10 @@ class _Average:
         return values * values if self.rician else values
 
     def add(self, weight: Tensor, box: Box, shift: Shift) -> None:
-        """Let the voxels of `box` receive their neighbours at `shift`, except where their patch, shifted, leaves the image."""
+        """Let the voxels of `box` receive their neighbours at `shift`.
+
+        Voxels whose shifted patch leaves the image receive nothing.
+        """
         inside = []
         for side, step, size in zip(box, shift, self.values.shape, strict=True):
             start = max(side.start, 1 - step) if step < 0 else side.start
@@ -153,7 +168,10 @@ class _Average:
         torch.maximum(self.heaviest[here], weight, out=self.heaviest[here])
 
     def result(self, bias: float) -> Tensor:
-        """The means, each voxel itself weighing as the heaviest of the others, `bias` taken off mean squares. Overwrites the sums."""
+        """The means, each voxel itself weighing as the heaviest of the others, `bias` taken off mean squares.
+
+        Overwrites the sums.
+        """
         for values, total, weights, heaviest in zip(
             self.values, self.total, self.weights, self.heaviest, strict=True
         ):  # plane by plane
@@ -167,7 +185,10 @@ class _Average:
 
 
 def _patch_distance(values: Tensor, box: Box, shift: Shift) -> Tensor:
-    """27 times the mean squared difference of each voxel's patch and the shifted patch, over the pairs of voxels within the image."""
+    """27 times the mean squared difference of each voxel's patch and the shifted patch.
+
+    Only pairs of voxels within the image count.
+    """
     around = _within((_grown(box[0]), _grown(box[1]), _grown(box[2])), shift, values)
     distance = (values[around] - values[_moved(around, shift)]).square_()
     for axis in range(3):
@@ -177,7 +198,7 @@ def _patch_distance(values: Tensor, box: Box, shift: Shift) -> Tensor:
 
 
 def _three_means(values: Tensor, axis: int) -> Tensor:
-    """Three times the mean of each voxel and its two neighbours along an axis; of those that exist at the ends."""
+    """Three times the mean of each voxel and its neighbours along an axis, of which an end has only one."""
     size = values.shape[axis]
     if size == 1:
         return 3 * values
@@ -195,7 +216,10 @@ def _three_means(values: Tensor, axis: int) -> Tensor:
 
 
 def _alike(one: Tensor, other: Tensor, ratio: float) -> Tensor:
-    """1.0 where one / other lies strictly between `ratio` and its inverse, else 0.0. Floats, since torch compares into booleans four times slower."""
+    """1.0 where one / other lies strictly between `ratio` and its inverse, else 0.0.
+
+    Floats, since torch compares into booleans four times slower.
+    """
     quotient = one / other
     above = torch.gt(quotient, ratio * (1 + TIE), out=torch.empty_like(quotient))
     return torch.lt(quotient, (1 - TIE) / ratio, out=quotient).mul_(above)
@@ -203,7 +227,10 @@ def _alike(one: Tensor, other: Tensor, ratio: float) -> Tensor:
 
 @contextmanager
 def _one_thread_each() -> Iterator[ThreadPoolExecutor]:
-    """As many workers as torch has threads, each with one: torch's own threads would wait for each other after every small step."""
+    """As many workers as torch has threads, each with one thread.
+
+    Torch's own threads would wait for each other after every small step.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -234,7 +261,10 @@ def _half_of_the_shifts(search: int) -> Iterator[Shift]:
 
 
 def _within(box: Box, shift: Shift, values: Tensor) -> Box:
-    """The voxels of `box` that lie in the image before and after the shift; a side may come out empty, with its start not before its stop."""
+    """The voxels of `box` that lie in the image before and after the shift.
+
+    A side may come out empty, with its start not before its stop.
+    """
     z, y, x = (
         slice(max(side.start, 0, -step), min(side.stop, size, size - step))
         for side, step, size in zip(box, shift, values.shape, strict=True)
@@ -256,7 +286,10 @@ def _opposite(shift: Shift) -> Shift:
 
 
 def _padded_planes(values: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Each plane with the ones before and after it, in double precision, with one more voxel on all sides, edges replicated: (3, y + 2, x + 2)."""
+    """Each plane with the ones before and after it, in double precision: (3, y + 2, x + 2).
+
+    One more voxel on all sides replicates the edge.
+    """
     depth = values.shape[0]
     for plane in range(depth):
         three = values[[max(plane - 1, 0), plane, min(plane + 1, depth - 1)]]

@@ -18,9 +18,11 @@ logger = logging.getLogger(__name__)
 
 
 def lesion_mask(probability: Array, point: OperatingPoint, voxel_mm3: float) -> Mask:
-    """Voxels (z, y, x) above the threshold, in components of which more than the minimum volume is certain (docs/method.md, 6: strictly more).
+    """Voxels (z, y, x) above the threshold, in components of which more than the minimum volume is certain
+    (docs/method.md, 6: strictly more).
 
-    Two probabilities, as in hysteresis thresholding (Canny 1986): a high one alone would cut a lesion short, a low one alone would let in false ones.
+    Two probabilities, as in hysteresis thresholding (Canny 1986): a high one alone would cut a lesion short,
+    a low one alone would let in false ones.
     """
     components, _ = ndimage.label(probability > point.threshold)
     certain = np.bincount(components[probability > point.certain], minlength=components.max() + 1)
@@ -31,9 +33,11 @@ def lesion_mask(probability: Array, point: OperatingPoint, voxel_mm3: float) -> 
 
 
 def scores(probability: Array, components: Labels, minimum_volume_mm3: float, voxel_mm3: float) -> Array:
-    """Of components 1, 2, ... of `components` (z, y, x): the highest probability that more than the minimum volume reaches.
+    """Of components 1, 2, ... of `components` (z, y, x): the highest probability that more than the minimum
+    volume reaches.
 
-    `lesion_mask` keeps a component whose score exceeds `certain`; the calibration of a checkpoint says what it is worth.
+    `lesion_mask` keeps a component whose score exceeds `certain`; the calibration of a checkpoint says what
+    it is worth.
     """
     found = np.zeros(components.max(), dtype=np.float32)
     rank = int(minimum_volume_mm3 / voxel_mm3)  # the voxel after so many decides
@@ -46,9 +50,11 @@ def scores(probability: Array, components: Labels, minimum_volume_mm3: float, vo
 def without_known(probability: Array, scans: Array, point: OperatingPoint, spacing_mm: float) -> Array:
     """The probability (z, y, x), brought down to the threshold in lesions that the baseline shows, too.
 
-    `scans` (2, z, y, x) are what the network saw, 0 outside the brain, on an isotropic grid. Blur, slice thickness, edge enhancement and small
-    displacements make an old lesion look brighter or larger, but only move its signal about: what the follow-up has gained in and near a new lesion
-    is all of the lesion's signal, and next to nothing where the scans differ in quality alone. A lesion with less than `point.gain` of it is known.
+    `scans` (2, z, y, x) are what the network saw, 0 outside the brain, on an isotropic grid. Blur, slice
+    thickness, edge enhancement and small displacements make an old lesion look brighter or larger, but only
+    move its signal about: what the follow-up has gained in and near a new lesion is all of the lesion's
+    signal, and next to nothing where the scans differ in quality alone. A lesion with less than `point.gain`
+    of it is known.
     """
     if point.gain is None:
         return probability
@@ -67,7 +73,8 @@ def without_known(probability: Array, scans: Array, point: OperatingPoint, spaci
 
 
 def _is_gained(lesion: Mask, lesions: Mask, scans: Array, gain: float, spacing_mm: float) -> bool:
-    """Whether the follow-up's rise in and near the lesion adds up to that share of its own signal, each above the median of the tissue around.
+    """Whether the follow-up's rise in and near the lesion adds up to that share of its own signal, each above
+    the median of the tissue around.
 
     Other lesions are neither near nor around.
     """

@@ -13,7 +13,9 @@ from .place import Anatomy, Place
 
 @dataclass(frozen=True)
 class Lesion:
-    """One new lesion: a component of the mask; voxels that share a face belong together, as in the official score."""
+    """One new lesion: a component of the mask; voxels that share a face belong together, as in the official
+    score.
+    """
 
     number: int  # 1 is the largest
     voxels: int
@@ -38,7 +40,10 @@ def numbered(mask: Mask) -> Labels:
 def describe(
     mask: Mask, probability: Array, grid: sitk.Image, anatomy: Anatomy | None = None
 ) -> list[Lesion]:
-    """The lesions of a mask (z, y, x) in the order of `numbered`. `grid` places the voxels in the patient, as does that of `anatomy`."""
+    """The lesions of a mask (z, y, x) in the order of `numbered`.
+
+    `grid` places the voxels in the patient, as does that of `anatomy`.
+    """
     labels = numbered(mask)
     lesions = []
     for number, box in enumerate(ndimage.find_objects(labels), start=1):

@@ -11,9 +11,10 @@ from ..config import NetworkConfig
 class UNet3D(nn.Module):
     """U-Net of Kamraoui et al. (MSSEG-2, 2021), Fig. 1.
 
-    Each convolution is 3x3x3 with padding 1, follows a GroupNorm (but for the first and the last) and is followed by a ReLU (but for the last).
-    Dropout after each max-pooling; trilinear upsampling, then concatenation with the skip.
-    With the default config: conv 2->24, 24->48 | 48->48, 48->96 | 96->96, 96->192 | 192->384 | 576->192 | 288->96 | 144->96 | 96->2.
+    Each convolution is 3x3x3 with padding 1, follows a GroupNorm (but for the first and the last) and is
+    followed by a ReLU (but for the last). Dropout after each max-pooling; trilinear upsampling, then
+    concatenation with the skip. With the default config: conv 2->24, 24->48 | 48->48, 48->96 | 96->96,
+    96->192 | 192->384 | 576->192 | 288->96 | 144->96 | 96->2.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -43,7 +44,10 @@ class UNet3D(nn.Module):
         self.last = nn.Conv3d(below, config.channels_out, 3, padding=1)
 
     def forward(self, scans: Tensor) -> Tensor:
-        """(B, channels_in, D, H, W) -> logits (B, channels_out, D, H, W). D, H and W are multiples of 2**levels; ValueError otherwise."""
+        """(B, channels_in, D, H, W) -> logits (B, channels_out, D, H, W).
+
+        D, H and W are multiples of 2**levels; ValueError otherwise.
+        """
         multiple = 2**self.config.levels
         if any(side % multiple for side in scans.shape[2:]):
             raise ValueError(f"sides {tuple(scans.shape[2:])} must be multiples of {multiple}")

@@ -1,4 +1,7 @@
-"""Where in the brain is a lesion, in words? From the shape of the brain and the dark fluid in it alone: there is no atlas."""
+"""Where in the brain is a lesion, in words?
+
+From the shape of the brain and the dark fluid in it alone: there is no atlas.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -24,8 +27,9 @@ CORTEX_MM = 5.0  # from the lesion's nearest voxel to the fluid over the cortex:
 MINIMUM_VENTRICLES_ML = 1.0  # found; with less, nobody can say what lies beside them
 BIN_MM = 4.0  # of the brain's shape when its mirror plane is searched
 
-# Weights of (1, x, y, z, xx, yy, zz, xy, xz, yz) in the brain's frame, x without its sign. Above 0: cerebellum, brainstem or fourth ventricle; and,
-# of the fluid in the brain: lateral or third ventricle. Fitted to 20 label maps, and tested on those left out, by benchmarks/place.py.
+# Weights of (1, x, y, z, xx, yy, zz, xy, xz, yz) in the brain's frame, x without its sign. Above 0:
+# cerebellum, brainstem or fourth ventricle; and, of the fluid in the brain: lateral or third ventricle.
+# Fitted to 20 label maps, and tested on those left out, by benchmarks/place.py.
 INFRATENTORIAL = (-2.21, -4.75, 2.52, -3.32, -1.16, -2.78, 0.4, 2.4, -0.13, -5.32)
 VENTRICULAR = (-0.41, 12.75, -4.53, 2.82, -9.78, -3.25, -4.67, 5.58, -3.7, 3.01)
 
@@ -114,7 +118,9 @@ class Anatomy:
 
 
 def find_frame(brain: Points) -> Frame:
-    """The axes of a brain whose voxels have these centres, (n, 3) mm LPS; the head may be turned by some 30 degrees."""
+    """The axes of a brain whose voxels have these centres, (n, 3) mm LPS; the head may be turned by some 30
+    degrees.
+    """
     centre = brain.mean(axis=0)
     left, offset_mm = _mirror_plane(brain - centre)
     centre = centre + offset_mm * left
@@ -131,7 +137,9 @@ def find_frame(brain: Points) -> Frame:
 
 
 def find_ventricles(fluid: Mask, grid: sitk.Image, frame: Frame) -> Mask:
-    """The part of the fluid (z, y, x) that lies where lateral and third ventricles do and is no thin sheet, as a fissure is."""
+    """The part of the fluid (z, y, x) that lies where lateral and third ventricles do and is no thin sheet,
+    as a fissure is.
+    """
     thick = ndimage.binary_opening(fluid, ndimage.generate_binary_structure(3, 1))
     ventricles = np.zeros_like(fluid)
     ventricles[thick] = _quadratic(frame.coordinates(grids.points(np.argwhere(thick), grid)), VENTRICULAR) > 0
@@ -139,7 +147,9 @@ def find_ventricles(fluid: Mask, grid: sitk.Image, frame: Frame) -> Mask:
 
 
 def _mirror_plane(brain: Points) -> tuple[Points, float]:
-    """The plane about which points (n, 3), their mean at 0, look most alike: its normal towards the left, and its distance from 0, mm."""
+    """The plane about which points (n, 3), their mean at 0, look most alike: its normal towards the left, and
+    its distance from 0, mm.
+    """
     first = brain.min(axis=0) - 3 * BIN_MM
     bins = np.ceil((brain.max(axis=0) + 3 * BIN_MM - first) / BIN_MM).astype(int)
     counts, _ = np.histogramdd(brain, bins=bins, range=list(zip(first, first + bins * BIN_MM, strict=True)))
@@ -167,7 +177,9 @@ def _mirror_plane(brain: Points) -> tuple[Points, float]:
 
 
 def _quadratic(coordinates: Points, weights: tuple[float, ...]) -> npt.NDArray[np.float64]:
-    """The weighted sum of 1, x, y, z and their products at (n, 3) points of the brain's frame; both sides are alike."""
+    """The weighted sum of 1, x, y, z and their products at (n, 3) points of the brain's frame; both sides are
+    alike.
+    """
     score: npt.NDArray[np.float64] = features(coordinates) @ np.array(weights)
     return score
 

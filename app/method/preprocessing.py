@@ -62,7 +62,9 @@ def correct(baseline: sitk.Image, followup: sitk.Image, brain: Mask, config: Pre
 
 
 def without_artefacts(scan: sitk.Image, brain: Mask, config: PreprocessConfig) -> sitk.Image:
-    """The scan without its bias field and, if asked for, its noise; 0 outside the brain (z, y, x) if that is masked first."""
+    """The scan without its bias field and, if asked for, its noise; 0 outside the brain (z, y, x) if that is
+    masked first.
+    """
     if config.bias_order == "mask-then-n4":
         scan = sitk.Mask(scan, grids.like(brain, scan))
     corrected = correct_bias(scan, config.bias_fwhm)
@@ -74,20 +76,26 @@ def without_artefacts(scan: sitk.Image, brain: Mask, config: PreprocessConfig) -
 
 
 def match_histogram(scan: sitk.Image, template: sitk.Image, brain: Mask) -> sitk.Image:
-    """Map the brain's intensities onto those of the template's, both on one grid; 0 outside the brain (z, y, x).
+    """Map the brain's intensities onto those of the template's, both on one grid; 0 outside `brain` (z, y,
+    x).
 
-    ITK's HistogramMatching as the organisers call it (docs/method.md, 5): 100 levels, 15 points, what is darker than the image's mean left out.
+    ITK's HistogramMatching as the organisers call it (docs/method.md, 5): 100 levels, 15 points, what is
+    darker than the image's mean left out.
     """
     inside = grids.like(brain, scan)
     return sitk.HistogramMatching(sitk.Mask(scan, inside), sitk.Mask(template, inside), 100, 15, True)
 
 
 def scale(baseline: sitk.Image, followup: sitk.Image, brain: Mask) -> Pair:
-    """The last step of `correct`: scans without a bias field to the network's input. Raises InputError if there is too little brain."""
+    """The last step of `correct`: scans without a bias field to the network's input.
+
+    Raises InputError if there is too little brain.
+    """
     brain_ml = np.count_nonzero(brain) * grids.voxel_mm3(baseline) / 1000
     if brain_ml < MINIMUM_BRAIN_ML:
         raise InputError(
-            f"baseline and follow-up: {brain_ml:.0f} ml of brain in both; wanted two FLAIR scans of one head (or give a brain mask)"
+            f"baseline and follow-up: {brain_ml:.0f} ml of brain in both; wanted two FLAIR scans of "
+            "one head (or give a brain mask)"
         )
     return Pair(
         scale_intensity(grids.array(baseline), brain),
@@ -98,14 +106,18 @@ def scale(baseline: sitk.Image, followup: sitk.Image, brain: Mask) -> Pair:
 
 
 def nonzero_brain(baseline: sitk.Image, followup: sitk.Image) -> Mask:
-    """The brain (z, y, x) of scans whose skull was stripped before: what is not 0 in either, without holes."""
+    """The brain (z, y, x) of scans whose skull was stripped before: not 0 in either, without holes."""
     either = (sitk.GetArrayViewFromImage(baseline) != 0) | (sitk.GetArrayViewFromImage(followup) != 0)
     filled: Mask = ndimage.binary_fill_holes(either)
     return filled
 
 
 def correct_bias(scan: sitk.Image, fwhm: float) -> sitk.Image:
-    """Divide out the bias field. N4 with the parameters of animaN4BiasCorrection -B `fwhm` (Tustison 2010; docs/method.md, 5); values are not rescaled."""
+    """Divide out the bias field.
+
+    N4 with the parameters of animaN4BiasCorrection -B `fwhm` (Tustison 2010; docs/method.md, 5); values are
+    not rescaled.
+    """
     inside = sitk.OtsuThreshold(scan, 0, 1, 200)
     shrink = [min(4, side) for side in scan.GetSize()]
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
@@ -120,10 +132,11 @@ def correct_bias(scan: sitk.Image, fwhm: float) -> sitk.Image:
 
 
 def field_of_view(values: Array) -> Mask:
-    """Where a scan `(z, y, x)` was measured: all but the exact zeros that reach the volume's border, one voxel in from their edge.
+    """Where a scan `(z, y, x)` was measured: all but the exact zeros that reach the volume's border, one
+    voxel in from their edge.
 
-    Zeros come from resampling beyond the scan or from a skull stripped before; nothing can be new there. Channels of zeros less than
-    `CHANNEL_VOXELS` to a side, as the sulci of a stripped scan, are kept.
+    Zeros come from resampling beyond the scan or from a skull stripped before; nothing can be new there.
+    Channels of zeros less than `CHANNEL_VOXELS` to a side, as the sulci of a stripped scan, are kept.
     """
     labels, _ = ndimage.label(values == 0)
     border = np.zeros(values.shape, dtype=bool)
@@ -139,8 +152,8 @@ def field_of_view(values: Array) -> Mask:
 def scale_intensity(values: Array, brain: Mask) -> Array:
     """Scale a head so that the brain's mode is 1 and one unit is four spreads of the brain; clip to [0, 3].
 
-    The paper divides by the mode, which leaves each scanner its own contrast. Dividing by the spread as well makes
-    two scanners alike.
+    The paper divides by the mode, which leaves each scanner its own contrast. Dividing by the spread as well
+    makes two scanners alike.
     """
     inside = values[brain]
     spread = intensity.spread(inside)
@@ -152,8 +165,9 @@ def scale_intensity(values: Array, brain: Mask) -> Array:
 def histogram_mode(inside: npt.NDArray[np.float32]) -> float:
     """The most frequent value: highest peak of the density up to the 99th percentile.
 
-    The authors smooth (docs/method.md, 5) with p99 / 80; twice that keeps the peak from jumping between grey and white matter (0.17 to 0.21 spreads above the
-    median on the four scans of open pairs 01 and 03, against 0.18 to 0.25).
+    The authors smooth (docs/method.md, 5) with p99 / 80; twice that keeps the peak from jumping between grey
+    and white matter (0.17 to 0.21 spreads above the median on the four scans of open pairs 01 and 03, against
+    0.18 to 0.25).
     """
     top = float(np.percentile(inside, 99))
     counts, edges = np.histogram(inside, bins=800, range=(min(0.0, top), max(top, 1e-6)))

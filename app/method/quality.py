@@ -21,7 +21,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ScanQuality:
-    """One scan, as it came. Interpolation before, as by some scanners, lowers the noise and hides the true resolution."""
+    """One scan, as it came.
+
+    Interpolation before, as by some scanners, lowers the noise and hides the true resolution.
+    """
 
     grid: str  # as it came, in words: '320x320x36 voxels of 0.72x0.72x4 mm'
     slice_mm: float  # the longest spacing
@@ -32,7 +35,10 @@ class ScanQuality:
 def judge_pair(
     baseline: sitk.Image, followup: sitk.Image, aligned: Aligned, pair: Pair
 ) -> tuple[ScanQuality, ScanQuality]:
-    """Both scans of a patient, in the brain that `pair` shows. Warns about what makes small lesions uncertain."""
+    """Both scans of a patient, in the brain that `pair` shows.
+
+    Warns about what makes small lesions uncertain.
+    """
     brain = grids.like(pair.brain.astype(np.float32), pair.grid)
     ways = (baseline, aligned.to_baseline), (followup, aligned.to_followup)
     before, after = (
@@ -42,7 +48,8 @@ def judge_pair(
     for name, scan in (("baseline", before), ("follow-up", after)):
         if scan.slice_mm > THICK_MM:
             logger.warning(
-                "the %s has slices of %.1f mm: lesions smaller than that can be missed; prefer scans of 3 mm or less",
+                "the %s has slices of %.1f mm: lesions smaller than that can be missed; prefer "
+                "scans of 3 mm or less",
                 name,
                 scan.slice_mm,
             )
@@ -52,7 +59,8 @@ def judge_pair(
     ):
         if max(values) > UNLIKE * min(values):
             logger.warning(
-                "the two scans differ much in %s: a lesion may seem new for that alone; look at both scans at each lesion",
+                "the two scans differ much in %s: a lesion may seem new for that alone; look at "
+                "both scans at each lesion",
                 what,
             )
     return before, after
@@ -73,7 +81,8 @@ def judge(scan: sitk.Image, brain: Mask) -> ScanQuality:
     noise = noise_sd(values, brain, first, second)
     slopes = np.hypot(*(np.gradient(values, spacing_mm[axis], axis=axis)[brain] for axis in (first, second)))
     contrast = median - float(np.percentile(inside, 2))  # the darkest of the brain is its fluid
-    # The slope of a step blurred by a Gaussian is greatest in its middle: contrast / (sigma sqrt(2 pi)); its width at half maximum is 2.355 sigma.
+    # The slope of a step blurred by a Gaussian is greatest in its middle: contrast / (sigma sqrt(2 pi)); its
+    # width at half maximum is 2.355 sigma.
     sigma_mm = contrast / max(float(np.percentile(slopes, 99)) * np.sqrt(2 * np.pi), 1e-9)
     return ScanQuality(
         grids.describe_grid(scan),
@@ -84,7 +93,9 @@ def judge(scan: sitk.Image, brain: Mask) -> ScanQuality:
 
 
 def noise_sd(values: Array, brain: Mask, first: int, second: int) -> float:
-    """Standard deviation of white noise in a volume (z, y, x): each voxel of the brain against its four neighbours along two axes.
+    """Standard deviation of white noise in a volume (z, y, x).
+
+    Compares each voxel of the brain with its four neighbours along two axes.
 
     The middle half of the differences counts, so that edges do not.
     """

@@ -17,7 +17,8 @@ def test_white_noise_by_hand() -> None:
     channels = (1 + 0.5 / 4 * rng.standard_normal((2, 40, 40, 40))).astype(np.float32)
     found = differences.differences(channels, BRAIN)
     assert found is not None
-    # two independent scans of sd 0.5: 0.71; after a Gaussian of 1 voxel noise keeps 1 / (2 sqrt(pi))^1.5 = 0.15
+    # two independent scans of sd 0.5: 0.71; after a Gaussian of 1 voxel noise keeps 1 / (2 sqrt(pi))^1.5 =
+    # 0.15
     assert found["raw"] == pytest.approx(0.71, rel=0.03)
     assert found["after 1 mm blur"] == pytest.approx(0.71 * 0.15, rel=0.1)
     assert found["slow part (6 mm)"] < 0.03
@@ -55,7 +56,9 @@ REAL = {
 
 @pytest.mark.slow
 def test_made_pairs_bracket_real_ones(open_data: Path, tmp_path: Path) -> None:
-    """From one real scan: at least nine tenths of the range of each number of real pairs lie between the made pairs' 10 and 90 %."""
+    """From one real scan: at least nine tenths of the range of each number of real pairs lie between the made
+    pairs' 10 and 90 %.
+    """
     for name, scan, brain, lesions, all_marked in prepare.training_scans(open_data):
         if name == "cross_patient07":
             arrays = prepare.prepare_scan(scan, brain, lesions, all_marked)

@@ -1,4 +1,6 @@
-"""benchmarks/robustness.py: each degradation lowers what it should, and scores are averaged and drawn as they are."""
+"""benchmarks/robustness.py: each degradation lowers what it should, and scores are averaged and drawn as they
+are.
+"""
 
 from pathlib import Path
 

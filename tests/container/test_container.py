@@ -1,4 +1,7 @@
-"""The real image, run as users (contract A) and challenge platforms (contract B) run it. `make image-test` builds it first."""
+"""The real image, run as users (contract A) and challenge platforms (contract B) run it.
+
+`make image-test` builds it first.
+"""
 
 import gzip
 import re
@@ -54,7 +57,9 @@ def mask_outside(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes
 
 
 def _segment_outside(scans: Path, mask: Path) -> bytes:
-    """In the container's environment, since variables that choose a kernel (OPENBLAS_CORETYPE) could change bits."""
+    """In the container's environment, since variables that choose a kernel (OPENBLAS_CORETYPE) could change
+    bits.
+    """
     pair = ["-t1", str(scans / "flair_time01.nii.gz"), "-t2", str(scans / "flair_time02.nii.gz")]
     command = [sys.executable, "-m", "app", "segment", *pair, "-o", str(mask), "--threads", "1"]
     subprocess.run(command, cwd=REPOSITORY, env={"PATH": "/usr/bin:/bin"}, check=True, capture_output=True)
@@ -134,7 +139,7 @@ def test_the_help_is_shown_when_nothing_is_mounted(engine: Engine) -> None:
 def test_contract_b_from_any_folder_gives_the_same_mask(
     engine: Engine, scans: Path, work: Path, mask_outside: bytes, command: str
 ) -> None:
-    """The platform names its own entrypoint and a work folder with the scans, a script and the results in it."""
+    """The platform names its own entrypoint and a work folder with scans, script and results."""
     assert np.any(np.frombuffer(mask_outside[352:], dtype=np.uint8)), "an empty mask would prove nothing"
     for scan in scans.iterdir():
         shutil.copy(scan, work)

@@ -12,7 +12,8 @@ from app.images import grids, storage
 from app.method import anima
 from app.method.anima import Anima
 
-# A stand-in for each program: notes its name, arguments and threads, then copies its first file to its last argument.
+# A stand-in for each program: notes its name, arguments and threads, then copies its first file to its last
+# argument.
 PROGRAM = """#!/bin/sh
 {{ printf '%s' "$(basename "$0")"; printf '\\t%s' "$@"; printf '\\n'; }} >> {log}
 printf '%s\\n' "$ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS" >> {log}.threads
@@ -20,20 +21,22 @@ for last; do :; done
 cp "$2" "$last"
 """
 
-# It finds the atlas as Anima's script does: by ~/.anima/config.txt, folder and name joined without a separator. Its mask is the atlas's.
+# It finds the atlas as Anima's script does: by ~/.anima/config.txt, folder and name joined without a
+# separator. Its mask is the atlas's.
 EXTRACTION = """
 import configparser, os, shutil, sys
 with open({log!r}, "a") as log:
     log.write("\\t".join(["extraction", *sys.argv[1:]]) + "\\n")
 settings = configparser.RawConfigParser()
 settings.read(os.path.join(os.path.expanduser("~"), ".anima", "config.txt"))
-shutil.copy(settings.get("anima-scripts", "extra-data-root") + "icc_atlas/BrainMask.nrrd", sys.argv[sys.argv.index("--mask") + 1])
+mask = sys.argv[sys.argv.index("--mask") + 1]
+shutil.copy(settings.get("anima-scripts", "extra-data-root") + "icc_atlas/BrainMask.nrrd", mask)
 """
 
 
 @pytest.fixture
 def installed(tmp_path: Path, scan: sitk.Image, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with stand-ins for Anima, its scripts and their data, and the settings file that names them."""
+    """A folder with stand-ins for Anima, its scripts and their data, and the settings that name them."""
     log = tmp_path / "log"
     for folder in ("programs", "scripts/brain_extraction", "data/icc_atlas"):
         (tmp_path / folder).mkdir(parents=True)
@@ -44,7 +47,8 @@ def installed(tmp_path: Path, scan: sitk.Image, monkeypatch: pytest.MonkeyPatch)
         storage.write(grids.like(grids.array(scan) > 50, scan), tmp_path / "data" / volume)
     config = tmp_path / "config.txt"
     config.write_text(
-        f"[anima-scripts]\nanima = {tmp_path}/programs/\nanima-scripts-public-root = {tmp_path}/scripts\nextra-data-root = {tmp_path}/data/\n"
+        f"[anima-scripts]\nanima = {tmp_path}/programs/\nanima-scripts-public-root = "
+        f"{tmp_path}/scripts\nextra-data-root = {tmp_path}/data/\n"
     )
     monkeypatch.setenv("ANIMA_CONFIG", str(config))
     return tmp_path
@@ -79,7 +83,9 @@ MASK_AND_CORRECT = [
 
 
 def test_the_organisers_chain(installed: Path, scan: sitk.Image) -> None:
-    """Extraction, union, mask, N4, in this order; the stand-ins copy, so the scans come back as they went in, on their own grid to the bit."""
+    """Extraction, union, mask, N4, in this order; the stand-ins copy, so the scans come back as they went in,
+    on their own grid to the bit.
+    """
     followup = scan * 2
     corrected = anima.preprocess(scan, followup, anima.find())
     assert _commands(installed) == EXTRACT_AND_JOIN + MASK_AND_CORRECT
@@ -101,8 +107,10 @@ def test_denoising_and_matching_come_last(installed: Path, scan: sitk.Image) -> 
     assert _commands(installed)[8:] == [
         "animaNLMeans -i baseline_masked_corrected -n 3 -o baseline_masked_corrected_denoised",
         "animaNLMeans -i followup_masked_corrected -n 3 -o followup_masked_corrected_denoised",
-        "animaNyulStandardization -m baseline_masked_corrected_denoised -r template -o baseline_masked_corrected_denoised_matched",
-        "animaNyulStandardization -m followup_masked_corrected_denoised -r template -o followup_masked_corrected_denoised_matched",
+        "animaNyulStandardization -m baseline_masked_corrected_denoised -r template -o "
+        "baseline_masked_corrected_denoised_matched",
+        "animaNyulStandardization -m followup_masked_corrected_denoised -r template -o "
+        "followup_masked_corrected_denoised_matched",
     ]
 
 

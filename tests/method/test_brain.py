@@ -1,4 +1,6 @@
-"""app/brain.py: geometry, postprocessing and errors with a stand-in network; the shipped weights on real scans where they are at hand."""
+"""app/brain.py: geometry, postprocessing and errors with a stand-in network; the shipped weights on real
+scans where they are at hand.
+"""
 
 import dataclasses
 import math
@@ -39,7 +41,7 @@ def bright_is_brain() -> BrainExtractor:
 def grid(
     size: tuple[int, int, int], spacing: tuple[float, float, float], code: str = "LPS", degrees: float = 0.0
 ) -> sitk.Image:
-    """An empty scan whose middle lies at (10, -20, 30) mm, axes named by `code`, then turned about x and z."""
+    """An empty scan whose middle lies at (10, -20, 30) mm, axes named by `code`, turned about x and z."""
     image = sitk.DICOMOrient(sitk.Image([4, 4, 4], sitk.sitkUInt8), code)
     axes = np.array(image.GetDirection()).reshape(3, 3)
     turn = sitk.Euler3DTransform()
@@ -72,7 +74,8 @@ GRIDS = [
 
 @pytest.mark.parametrize("scan", GRIDS, ids=lambda scan: f"{scan.GetSize()}")
 def test_a_ball_is_found_where_it_is(scan: sitk.Image) -> None:
-    # A ball of 40 mm at the field's middle, shifted by (4, -6, 5) mm, brightness 1 on 0, blurred over 4 mm at its edge as by partial volume.
+    # A ball of 40 mm at the field's middle, shifted by (4, -6, 5) mm, brightness 1 on 0, blurred over 4 mm at
+    # its edge as by partial volume.
     distance = np.linalg.norm(positions(scan) - [14, -26, 35], axis=-1)
     ball = like(np.clip((42 - distance) / 4, 0, 1).astype(np.float32) * 700 - 300, scan)
     mask = bright_is_brain()(ball)
@@ -89,13 +92,15 @@ def test_a_ball_is_found_where_it_is(scan: sitk.Image) -> None:
 
 @pytest.mark.parametrize("scan", GRIDS, ids=lambda scan: f"{scan.GetSize()}")
 def test_coarse_grid_keeps_places(scan: sitk.Image) -> None:
-    # A linear function of place survives averaging and linear interpolation; 3 voxels (6 mm) at each edge are left out, where the edge goes on.
+    # A linear function of place survives averaging and linear interpolation; 3 voxels (6 mm) at each edge are
+    # left out, where the edge goes on.
     slope = np.array([1.0, -2.0, 0.5])
     coarse = coarse_scan(like((positions(scan) @ slope).astype(np.float32), scan), 2.0)
     assert coarse.GetSpacing() == (2.0, 2.0, 2.0)
     inner = (slice(3, -3),) * 3
     np.testing.assert_allclose(array(coarse)[inner], (positions(coarse) @ slope)[inner], atol=1e-3)
-    # x to the left, y to the back, z up: the largest entry of each axis stands on the diagonal and is positive
+    # x to the left, y to the back, z up: the largest entry of each axis stands on the diagonal and is
+    # positive
     axes = np.array(coarse.GetDirection()).reshape(3, 3)
     assert (np.abs(axes).argmax(0) == [0, 1, 2]).all() and (np.diag(axes) > 0).all()
 
@@ -120,8 +125,8 @@ def test_blocks() -> None:
 
 
 def test_normalise() -> None:
-    # 9^3 voxels 0..728; every second along each axis: 125 values v. Ranks 1 + round(.005 * 124) = 2 and 1 + round(.995 * 124) = 124 of 125:
-    # second smallest v = 2 -> 0, second largest v = 726 -> 1.
+    # 9^3 voxels 0..728; every second along each axis: 125 values v. Ranks 1 + round(.005 * 124) = 2 and 1 +
+    # round(.995 * 124) = 124 of 125: second smallest v = 2 -> 0, second largest v = 726 -> 1.
     values = torch.arange(729, dtype=torch.float32).view(9, 9, 9)
     scaled = normalise(values)
     assert (
@@ -143,7 +148,8 @@ def test_pad() -> None:
 
 
 def test_one_piece() -> None:
-    # Along x: a piece of 3, a gap, a piece of 2; the larger one stays, what is below the threshold stays as it is.
+    # Along x: a piece of 3, a gap, a piece of 2; the larger one stays, what is below the threshold stays as
+    # it is.
     line = np.array([0.9, 0.8, 0.6, 0.4, 0.0, 0.7, 0.7], np.float32).reshape(1, 1, 7)
     np.testing.assert_array_equal(
         one_piece(line, 0.5).ravel(), np.array([0.9, 0.8, 0.6, 0.4, 0, 0, 0], np.float32)
@@ -212,7 +218,10 @@ def test_the_shipped_weights_are_small() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("study", [1, 2])
 def test_a_validation_patient(study: int) -> None:
-    """Patient 01 was never trained on: Dice with the data set's own mask, which leaves out some fluid at the rim."""
+    """Dice with the data set's own mask, which leaves out some fluid at the rim.
+
+    Patient 01 was never trained on.
+    """
     folder = DATA / "open_ms_data/longitudinal"
     raw = folder / f"raw/patient01/study{study}_FLAIR.nii.gz"
     if not raw.is_file():

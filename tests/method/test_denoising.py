@@ -30,7 +30,9 @@ def _one_thread() -> Iterator[None]:
 
 
 def plain(scan: Array, search: int, beta: float, rician: bool, lightest: float = 0.0) -> np.ndarray:
-    """The definition at the head of app/denoising.py, one voxel and one candidate at a time, in double precision."""
+    """The definition at the head of app/denoising.py, one voxel and one candidate at a time, in double
+    precision.
+    """
     x = scan.astype(np.float64)
     edged = np.pad(x, 1, mode="edge")
     around = {p: edged[tuple(slice(i, i + 3) for i in p)] for p in np.ndindex(*x.shape)}
@@ -95,7 +97,9 @@ def test_the_kernel_is_the_definition(
 
 
 def test_ratios_that_tie_reject() -> None:
-    """Whole numbers around 589/27 on the left and 620/27 on the right: many means are in the ratio 19/20 exactly, and rounding would decide."""
+    """Whole numbers around 589/27 on the left and 620/27 on the right: many means are in the ratio 19/20
+    exactly, and rounding would decide.
+    """
     left_half = np.arange(8) < 4
     scan = np.rint(np.random.default_rng(3).normal(np.where(left_half, 589, 620) / 27, 0.7, (6, 6, 8)))
     np.testing.assert_allclose(denoise(scan.astype(np.float32)), plain(scan, 3, 1.0, rician=False), rtol=1e-5)
@@ -105,7 +109,8 @@ def test_ratios_that_tie_reject() -> None:
 def test_a_raw_scan_is_denoised_by_the_definition(open_data: Path, rician: bool) -> None:
     """A piece of head and air, whole numbers as the scanner stored them.
 
-    The Rician mean square is compared before its bias is taken off, which in air leaves a small difference of large numbers.
+    The Rician mean square is compared before its bias is taken off, which in air leaves a small difference of
+    large numbers.
     """
     scan = grids.array(
         storage.read(open_data / "open_ms_data/longitudinal/raw/patient01/study1_FLAIR.nii.gz")
@@ -125,12 +130,15 @@ def test_tiles_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_four_voxels_by_hand() -> None:
-    """100 102 100 102 along x. All four patches of 27 hold one value a third of the time and the other two thirds: all tests pass.
+    """100 102 100 102 along x.
 
-    A shifted patch fits for one shift a voxel (0 to the right; 1 to the right; 2 to the left; 3 to the left), and its partner then has the other
-    value, with one weight, its own being the same: (100 + 102) / 2 = 101 everywhere. Differences to the mean of the six neighbours, four of which
-    are the voxel itself or its copy: 2/6 at the ends, 4/6 inside, so sigma^2 = 6/7 (1 + 4 + 4 + 1) / 9 / 4 = 5/21, and the Rician mean is the root of
-    (100^2 + 102^2) / 2 - 10/21.
+    All four patches of 27 hold one value a third of the time and the other two thirds: all tests pass.
+
+    A shifted patch fits for one shift a voxel (0 to the right; 1 to the right; 2 to the left; 3 to the left),
+    and its partner then has the other value, with one weight, its own being the same: (100 + 102) / 2 = 101
+    everywhere. Differences to the mean of the six neighbours, four of which are the voxel itself or its copy:
+    2/6 at the ends, 4/6 inside, so sigma^2 = 6/7 (1 + 4 + 4 + 1) / 9 / 4 = 5/21, and the Rician mean is the
+    root of (100^2 + 102^2) / 2 - 10/21.
     """
     scan = np.array([[[100, 102, 100, 102]]], dtype=np.float32)
     assert noise_variance(torch.from_numpy(scan)) == pytest.approx(5 / 21)
@@ -141,7 +149,9 @@ def test_four_voxels_by_hand() -> None:
 
 
 def test_the_noise_of_one_bright_voxel() -> None:
-    """7 in the middle of 27 voxels: 6/7 x 7^2 = 42 there, 6/7 x (7/6)^2 = 7/6 at its six neighbours, 0 elsewhere: 49 / 27."""
+    """7 in the middle of 27 voxels: 6/7 x 7^2 = 42 there, 6/7 x (7/6)^2 = 7/6 at its six neighbours, 0
+    elsewhere: 49 / 27.
+    """
     values = torch.zeros(3, 3, 3)
     values[1, 1, 1] = 7
     assert noise_variance(values) == pytest.approx(49 / 27)
@@ -176,7 +186,9 @@ def test_a_scan_of_one_value_stays(rician: bool) -> None:
 
 @pytest.mark.parametrize("beta", [0.035, 0.0035])
 def test_the_lightest_weights_that_count(beta: float) -> None:
-    """Weights down to e^-149 count, although float32 ends at e^-87; a voxel with none but lighter ones keeps its value."""
+    """Weights down to e^-149 count, although float32 ends at e^-87; a voxel with none but lighter ones keeps
+    its value.
+    """
     scan = np.full((7, 7, 11), 100, dtype=np.float32)
     scan[:4, :4, :8] += np.random.default_rng(5).normal(0, 2, (4, 4, 8)).astype(np.float32)
     wanted = plain(scan, 3, beta, rician=False, lightest=math.exp(-80) * 1e-30)
@@ -203,7 +215,7 @@ def test_no_axis_no_direction_and_no_unit_is_special(
 
 
 def test_noise_falls_and_the_edge_stays() -> None:
-    """Two plateaus of 100 and 200 with noise of 3: less than half of the noise is left, also beside the edge."""
+    """Two plateaus of 100 and 200 with noise of 3: less than half of it is left, also beside the edge."""
     truth = np.full((16, 16, 16), 100, dtype=np.float32)
     truth[..., 8:] = 200
     noisy = truth + np.random.default_rng(0).normal(0, 3, truth.shape).astype(np.float32)
@@ -214,7 +226,10 @@ def test_noise_falls_and_the_edge_stays() -> None:
 
 
 def test_rician_bias_is_taken_out() -> None:
-    """Magnitudes of 10 + noise of sigma 1 in two channels: E[m^2] = 100 + 2, so the plain mean is high by about 1 / 20 and the Rician one is not."""
+    """Magnitudes of 10 + noise of sigma 1 in two channels.
+
+    E[m^2] = 100 + 2, so the plain mean is high by about 1 / 20 and the Rician one is not.
+    """
     rng = np.random.default_rng(0)
     magnitude = np.hypot(10 + rng.normal(0, 1, (24, 24, 24)), rng.normal(0, 1, (24, 24, 24))).astype(
         np.float32

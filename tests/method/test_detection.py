@@ -9,7 +9,10 @@ from app.method import detection
 
 
 def test_the_threshold_and_the_minimum_volume_are_strict() -> None:
-    """Bars of 3 and 4 voxels of 1 mm3, minimum 3 mm3: the 4 alone stays. A voxel at the threshold is not above it."""
+    """Bars of 3 and 4 voxels of 1 mm3, minimum 3 mm3: the 4 alone stays.
+
+    A voxel at the threshold is not above it.
+    """
     probability = np.zeros((5, 5, 8), dtype=np.float32)
     probability[1, 1, :3] = 0.9
     probability[3, 1, :4] = 0.9
@@ -23,7 +26,9 @@ def test_the_threshold_and_the_minimum_volume_are_strict() -> None:
 
 
 def test_a_lesion_reaches_as_far_as_the_threshold_and_counts_by_what_is_certain_of_it() -> None:
-    """Bars of 8 voxels at 0.6, 4 of them at 0.99 in the first, 3 in the second; more than 3 mm3 must be certain: the first stays, all 8 of it."""
+    """Bars of 8 voxels at 0.6, 4 of them at 0.99 in the first, 3 in the second; more than 3 mm3 must be
+    certain: the first stays, all 8 of it.
+    """
     probability = np.zeros((5, 5, 8), dtype=np.float32)
     probability[1, 1] = probability[3, 3] = 0.6
     probability[1, 1, :4] = probability[3, 3, :3] = 0.99
@@ -36,14 +41,18 @@ def test_a_lesion_reaches_as_far_as_the_threshold_and_counts_by_what_is_certain_
 
 
 def test_voxels_that_share_an_edge_only_are_two_lesions() -> None:
-    """2 + 2 voxels touching by an edge: two objects of 2 mm3, both dropped (docs/method.md, 6, last worked case)."""
+    """2 + 2 voxels touching by an edge: two objects of 2 mm3, both dropped (docs/method.md, 6, last worked
+    case).
+    """
     probability = np.zeros((4, 4, 4), dtype=np.float32)
     probability[1, 1, :2] = probability[1, 2, 2:] = 1
     assert not detection.lesion_mask(probability, OperatingPoint(), voxel_mm3=1.0).any()
 
 
 def _pair(baseline_rise: float, followup_rise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A flat brain of 1 in which 3^3 voxels rise: scans, the network's probability, which is sure of them, and where they are."""
+    """A flat brain of 1 in which 3^3 voxels rise: scans, the network's probability, which is sure of them,
+    and where they are.
+    """
     lesion = np.zeros((24, 24, 24), dtype=bool)
     lesion[10:13, 10:13, 10:13] = True
     scans = np.stack([1 + rise * lesion.astype(np.float32) for rise in (baseline_rise, followup_rise)])
@@ -54,7 +63,10 @@ HALF = OperatingPoint(threshold=0.6, certain=0.9, gain=0.5)
 
 
 def test_a_lesion_is_new_if_half_of_its_signal_is_gained() -> None:
-    """Of a rise of 1 the baseline shows 0.5: half is gained, just enough. It shows 0.625: known, and no longer above the threshold."""
+    """Of a rise of 1 the baseline shows 0.5: half is gained, just enough.
+
+    It shows 0.625: known, and no longer above the threshold.
+    """
     scans, probability, lesion = _pair(0.5, 1.0)
     np.testing.assert_array_equal(
         detection.without_known(probability, scans, HALF, spacing_mm=1.0), probability
@@ -118,7 +130,9 @@ def test_another_scaling_and_the_brain_s_edge_do_not_matter() -> None:
 
 
 def test_each_lesion_is_judged_alone(caplog: pytest.LogCaptureFixture) -> None:
-    """A known lesion 2 mm from a new one: the new one stays, and what is below the threshold or not certain is left as it is."""
+    """A known lesion 2 mm from a new one: the new one stays, and what is below the threshold or not certain
+    is left as it is.
+    """
     scans, probability, _ = _pair(0.0, 1.0)
     scans[:, 10:13, 10:13, 15:18] += 1
     probability[10:13, 10:13, 15:18] = 0.95
@@ -138,5 +152,6 @@ def test_the_score_is_the_voxel_after_the_minimum_volume() -> None:
     probability[1, 1, :6] = [0.6, 0.9, 0.8, 0.95, 0.7, 0.99]
     probability[1, 1, 7] = 1.0  # a component of its own, of one voxel
     components = ndimage.label(probability > 0.5)[0]
-    # more than 3 voxels above the cut: the fourth highest decides, 0.99 0.95 0.9 [0.8]; one voxel is never enough
+    # more than 3 voxels above the cut: the fourth highest decides, 0.99 0.95 0.9 [0.8]; one voxel is never
+    # enough
     assert detection.scores(probability, components, 3.0, voxel_mm3=1.0).tolist() == pytest.approx([0.8, 0.0])

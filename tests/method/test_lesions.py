@@ -19,7 +19,9 @@ def test_nothing_above_the_threshold_is_an_empty_mask() -> None:
 
 
 def test_a_lesion_by_hand() -> None:
-    """2 x 2 x 2 voxels of 1 x 1 x 3 mm from index (z, y, x) = (1, 2, 3): 24 mm3, centre index (1.5, 2.5, 3.5), LPS (3.5, 2.5, 4.5)."""
+    """2 x 2 x 2 voxels of 1 x 1 x 3 mm from index (z, y, x) = (1, 2, 3): 24 mm3, centre index (1.5, 2.5,
+    3.5), LPS (3.5, 2.5, 4.5).
+    """
     grid = sitk.Image(8, 8, 8, sitk.sitkUInt8)
     grid.SetSpacing((1, 1, 3))
     mask = np.zeros((8, 8, 8), dtype=bool)

@@ -6,7 +6,9 @@ from app.method.model import UNet3D
 
 
 def test_the_paper_s_network_has_its_parameters() -> None:
-    """A convolution from i to o channels has 27 i o + o parameters, the GroupNorm before it 2 i; the first and the last have none."""
+    """A convolution from i to o channels has 27 i o + o parameters, the GroupNorm before it 2 i; the first
+    and the last have none.
+    """
     convolutions = [
         (2, 24),
         (24, 48),

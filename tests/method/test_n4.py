@@ -1,4 +1,7 @@
-"""Does `correct_bias` do what animaN4BiasCorrection -B 0.3 does (docs/method.md, 5)? Compared with N4 written out in numpy, not with ITK's own filter."""
+"""Does `correct_bias` do what animaN4BiasCorrection -B 0.3 does (docs/method.md, 5)?
+
+Compared with N4 written out in numpy, not with ITK's own filter.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +36,8 @@ class Parameters:
 
 
 def plain_log_field(scan: sitk.Image, parameters: Parameters) -> Volume:
-    """N4 (Tustison et al., IEEE TMI 29:1310, 2010), cubic splines, 200 histogram bins; the log field at the scan's full resolution (z, y, x).
+    """N4 (Tustison et al., IEEE TMI 29:1310, 2010), cubic splines, 200 histogram bins; the log field at the
+    scan's full resolution (z, y, x).
 
     ITK picks the voxels, as which of two middle ones it takes hangs on rounding.
     """
@@ -75,7 +79,9 @@ def otsu_threshold(scan: Volume, bins: int) -> float:
 
 
 def sharpened(values: Volume, parameters: Parameters, bins: int = 200, padded: int = 512) -> Volume:
-    """Expected true log intensity given the measured one, after the histogram is deconvolved with a Gaussian of the bias field's width."""
+    """Expected true log intensity given the measured one, after the histogram is deconvolved with a Gaussian
+    of the bias field's width.
+    """
     low, width = values.min(), np.ptp(values) / (bins - 1)
     place = (values - low) / width
     left = np.minimum(place.astype(int), bins - 2)
@@ -165,9 +171,11 @@ def test_real_scans(open_data: Path, name: str) -> None:
 
 @pytest.mark.parametrize(("strength", "spread"), [(0, 0.0), (1, 0.1), (2, 0.2)])
 def test_a_known_bias_is_recovered(strength: int, spread: float) -> None:
-    """What is left in the brain of a field whose logarithm has a standard deviation of 0, 0.1 or 0.2 there: 0.065 at most.
+    """What is left in the brain of a field whose logarithm has a standard deviation of 0, 0.1 or 0.2 there:
+    0.065 at most.
 
-    With -B 0.3, N4 itself adds 0.055 to a head without bias (0.003 with -B 0.15), so no less can be asked of these parameters.
+    With -B 0.3, N4 itself adds 0.055 to a head without bias (0.003 with -B 0.15), so no less can be asked of
+    these parameters.
     """
     true, bias, brain = head()
     assert np.log(bias**strength)[brain].std() == pytest.approx(spread, abs=0.002)
@@ -178,7 +186,9 @@ def test_a_known_bias_is_recovered(strength: int, spread: float) -> None:
 
 
 def head(seed: int = 0) -> tuple[Volume, Volume, Volume]:
-    """A head of 58 x 70 x 60 voxels: its true values, a bias field of 0.84 to 1.48 across its tissue, and where its brain is, less the ventricles."""
+    """A head of 58 x 70 x 60 voxels: its true values, a bias field of 0.84 to 1.48 across its tissue, and
+    where its brain is, less the ventricles.
+    """
     z, y, x = np.ogrid[-1:1:58j, -1:1:70j, -1:1:60j]
     radius = np.sqrt(z**2 + y**2 + x**2) / 0.95
     ventricles = np.sqrt((z / 0.25) ** 2 + (y / 0.4) ** 2 + (x / 0.2) ** 2)

@@ -1,4 +1,6 @@
-"""Words for places in a made-up head whose anatomy is known (app/phantom.py draws it about 0, mm to the left, back and up)."""
+"""Words for places in a made-up head whose anatomy is known (app/phantom.py draws it about 0, mm to the left,
+back and up).
+"""
 
 import numpy as np
 import pytest

@@ -43,7 +43,9 @@ def test_the_scanner_s_gain_does_not_matter(gain: float, seed: int) -> None:
 
 
 def test_lesions_and_skull_do_not_move_the_mode() -> None:
-    """A tenth of the voxels made three to four times as bright: the mode stays within a fifth of a spread (10)."""
+    """A tenth of the voxels made three to four times as bright: the mode stays within a fifth of a spread
+    (10).
+    """
     values = np.random.default_rng(0).normal(100, 10, (40, 50, 50)).astype(np.float32)
     before = preprocessing.histogram_mode(values.ravel())
     values[:4] *= np.random.default_rng(1).uniform(3, 4, (4, 50, 50)).astype(np.float32)
@@ -56,7 +58,9 @@ def test_a_scan_of_one_value_is_refused() -> None:
 
 
 def test_the_field_of_view_by_hand() -> None:
-    """Zeros in planes 0 to 4 reach the border, so planes 0 to 5 are lost; a zero in the middle and a channel from it to the border are kept."""
+    """Zeros in planes 0 to 4 reach the border, so planes 0 to 5 are lost; a zero in the middle and a channel
+    from it to the border are kept.
+    """
     values = np.random.default_rng(0).uniform(1, 2, (16, 16, 16)).astype(np.float32)
     values[:5] = 0
     values[10, 8, 8] = 0
@@ -79,7 +83,7 @@ def test_the_brain_of_stripped_scans_has_no_holes() -> None:
 
 
 def test_n4_removes_a_smooth_bias(patient: Patient) -> None:
-    """A field from 0.7 to 1.3 across the head: the corrected white matter varies less than a third as much."""
+    """A field from 0.7 to 1.3 across the head: corrected white matter varies less than a third as much."""
     scan = patient.followup
     values = grids.array(scan)
     ramp = np.linspace(0.7, 1.3, values.shape[2], dtype=np.float32)
@@ -98,7 +102,9 @@ def test_n4_removes_a_smooth_bias(patient: Patient) -> None:
 
 
 def test_masked_first_the_skull_does_not_matter(patient: Patient) -> None:
-    """Fat and muscle three times as bright: with n4-then-mask they pull at the brain's bias field, with mask-then-n4 they are not there."""
+    """Fat and muscle three times as bright: with n4-then-mask they pull at the brain's bias field, with
+    mask-then-n4 they are not there.
+    """
     brain = grids.array(patient.brain) > 0
     values = grids.array(patient.followup)
     bright = grids.like(np.where(brain, values, 3 * values), patient.followup)
@@ -113,7 +119,9 @@ def test_masked_first_the_skull_does_not_matter(patient: Patient) -> None:
 
 @pytest.mark.parametrize("denoising", ["gaussian", "rician"])
 def test_denoised_after_the_bias_is_gone(denoising: Literal["gaussian", "rician"]) -> None:
-    """A slab of 100 beside one of 160, noise of sd 3: less than half of the noise is left, and the step stays."""
+    """A slab of 100 beside one of 160, noise of sd 3: less than half of the noise is left, and the step
+    stays.
+    """
     truth = np.full((24, 24, 24), 100, dtype=np.float32)
     truth[..., 12:] = 160
     noisy = sitk.GetImageFromArray(
@@ -131,7 +139,9 @@ def test_denoised_after_the_bias_is_gone(denoising: Literal["gaussian", "rician"
 
 
 def test_histograms_are_matched_inside_the_brain() -> None:
-    """The follow-up is the baseline by another scanner, v -> v^1.5 / 10, so matching undoes it; what is above the mean is matched."""
+    """The follow-up is the baseline by another scanner, v -> v^1.5 / 10, so matching undoes it; what is above
+    the mean is matched.
+    """
     rng = np.random.default_rng(0)
     values = rng.gamma(4.0, 10.0, (30, 30, 30)).astype(np.float32) + 40
     brain = np.zeros(values.shape, dtype=bool)
@@ -149,7 +159,9 @@ def test_histograms_are_matched_inside_the_brain() -> None:
 
 
 def test_the_follow_up_is_matched_to_the_baseline(patient: Patient) -> None:
-    """Another contrast at follow-up (square roots): matched, its median, 75th and 90th percentile are the baseline's to 0.1."""
+    """Another contrast at follow-up (square roots): matched, its median, 75th and 90th percentile are the
+    baseline's to 0.1.
+    """
     scan, brain = patient.followup, grids.array(patient.brain) > 0
     other = grids.like(np.sqrt(grids.array(scan)), scan)
     apart = preprocessing.correct(scan, other, brain, PreprocessConfig())
@@ -207,8 +219,9 @@ def test_a_lesion_of_3_mm3_survives_the_way_there_and_back(
 ) -> None:
     """To the working grid and back, wherever its voxels lie: twice as bright as the brain, 3.0 to 3.5 mm^3.
 
-    The network in between is a perfect one: it marks the working grid's voxels that show at least half of the lesion's greatest contrast there. On
-    the way back at least half of the lesion's voxels are above the threshold, and nothing more than a voxel of 1 mm beyond it.
+    The network in between is a perfect one: it marks the working grid's voxels that show at least half of the
+    lesion's greatest contrast there. On the way back at least half of the lesion's voxels are above the
+    threshold, and nothing more than a voxel of 1 mm beyond it.
     """
     motion = (
         sitk.Euler3DTransform((0, 0, 0), 0.05, -0.04, 0.08, (0.7, -0.3, 0.4))

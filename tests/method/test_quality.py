@@ -25,7 +25,7 @@ IDENTITY = Aligned(
 def _scan(
     noise: float = 0.0, sigma_mm: float = 1.0, spacing_mm: tuple[float, float, float] = (0.5, 0.5, 3.0)
 ) -> sitk.Image:
-    """A quarter of fluid at 0 beside tissue at 100, the edge blurred within the slices; white noise on top."""
+    """A quarter of fluid at 0 beside tissue at 100, the edge blurred in the slices; white noise on top."""
     values = np.zeros((6, 64, 64))
     values[..., 16:] = 100
     values = ndimage.gaussian_filter1d(values, sigma_mm / spacing_mm[0], axis=2)
@@ -49,7 +49,10 @@ def test_noise_is_told_in_percent_of_the_brain() -> None:
 
 @pytest.mark.parametrize("sigma_mm", [1.0, 1.5, 2.0])
 def test_the_width_of_a_blurred_edge(sigma_mm: float) -> None:
-    """A step blurred by a Gaussian of sigma has a width of 2.355 sigma. One column of 64 is steepest, more than a hundredth."""
+    """A step blurred by a Gaussian of sigma has a width of 2.355 sigma.
+
+    One column of 64 is steepest, more than a hundredth.
+    """
     judged = quality.judge(_scan(sigma_mm=sigma_mm), np.ones((6, 64, 64), dtype=bool))
     assert judged.edge_width_mm == pytest.approx(2.355 * sigma_mm, rel=0.08)
 
