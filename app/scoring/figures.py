@@ -82,9 +82,11 @@ def draw_measures(raters: Raters) -> "Figure":
         (("f1", "lesion F1", True), ("dice", "Dice", True), ("false_lesions", "false lesions", False)),
         strict=True,
     ):
+        largest = 1.0
         rng = np.random.default_rng(0)  # points are moved up and down a little, so that equal ones are seen
         for row, own in enumerate(raters.values()):
             values = [getattr(s.metrics, measure) for s in own if s.new_lesions == new_lesions]
+            largest = max([largest, *values])
             axes.scatter(
                 values, row + rng.uniform(-0.25, 0.25, len(values)), s=14, alpha=0.5, color=f"C{row % COLORS}"
             )
@@ -94,12 +96,11 @@ def draw_measures(raters: Raters) -> "Figure":
         axes.set_title(f"{title[0].upper()}{title[1:]} of cases {group}\nnew lesions; line: mean")
         axes.set_xlabel(title)
         axes.grid(axis="x", alpha=0.3)
-        if new_lesions:
-            axes.set_xlim(-0.03, 1.03)
-        else:
+        axes.set_xlim(-0.03 * largest, 1.03 * largest)
+        if not new_lesions:
             _count_in_whole_numbers(axes.xaxis)
     panels[0].set_yticks(range(len(raters)), names)
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(raters) - 0.5, -0.5)
     return figure
 
 
@@ -144,7 +145,8 @@ def draw_ranking(ranking: Summary) -> "Figure":
     methods, measures = ranking["methods"], ranking["measures"]
     order = np.argsort(measures["overall"]["rank"], kind="stable")
     names = [_wrapped(methods[place]) for place in order]
-    figure = _figure(3 + len(measures) * max(1.8, 0.45 * len(methods)), 2 + max(1.2, _height(names)))
+    width = min(4.0, max(1.8, 0.45 * len(methods)))  # of a panel
+    figure = _figure(3 + len(measures) * width, 2 + max(1.2, _height(names)))
     panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     for axes, (name, part) in zip(panels, measures.items(), strict=True):
         for row, method in enumerate(order):
@@ -154,7 +156,7 @@ def draw_ranking(ranking: Summary) -> "Figure":
             axes.plot(part["rank"][method], row, "x", color="black")
         axes.set_title(f"{_title(name)}\ntau {part['kendall_tau']:.2f}", fontsize="medium")
         axes.set(xlim=(0.3, len(methods) + 0.7), ylim=(len(methods) - 0.4, -0.6), xlabel="rank")
-        axes.set_xticks(range(1, len(methods) + 1))
+        _count_in_whole_numbers(axes.xaxis)
         axes.grid(alpha=0.3)
     panels[0].set_yticks(range(len(methods)), names)
     figure.suptitle("Ranks when cases are drawn anew; cross: rank in all cases; tau: agreement of the two")
@@ -181,7 +183,7 @@ def draw_comparisons(comparisons: Sequence[Summary]) -> "Figure":
         axes.set_xlabel("mean difference, 95 % interval")
         axes.grid(axis="x", alpha=0.3)
     panels[0].set_yticks(range(len(comparisons)), rows, fontsize="small")
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(comparisons) - 0.5, -0.5)
     return figure
 
 
@@ -265,13 +267,14 @@ def _figure_with_legend(panels: int, raters: Iterable[str]) -> tuple["Figure", l
     from matplotlib.lines import Line2D
 
     names = [_wrapped(rater) for rater in raters]
-    below = 0.3 + _height(names[::3])
+    lines = len(names[::3]) * (1 + max(name.count("\n") for name in names))
+    below = 0.4 + LINE_INCHES * lines
     figure = _figure(5.5 * panels, 5 + below)
     grid = figure.add_gridspec(2, panels, height_ratios=(5, below))
     legend = figure.add_subplot(grid[1, :])
     legend.axis("off")
     handles = [Line2D([], [], label=name, **_style(number)) for number, name in enumerate(names)]
-    legend.legend(handles=handles, loc="center", ncols=3, fontsize="small")
+    legend.legend(handles=handles, loc="upper center", ncols=3, fontsize="small")
     return figure, [figure.add_subplot(grid[0, panel]) for panel in range(panels)]
 
 

@@ -8,6 +8,7 @@ drawn again and again.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,16 @@ DECIMALS = 6  # of the tables, and of what is compared: a difference of 1e-17 is
 Floats = npt.NDArray[np.float64]
 
 
+@lru_cache(maxsize=8)  # thirty methods make some thousand comparisons of the same cases
 def drawn(cases: int, group: int = 0) -> npt.NDArray[np.int64]:
     """Indices of the cases of every resample: (RESAMPLES, cases).
 
     The same for the same group and number of cases; groups of cases are drawn independently of each other.
     """
     seed = [SEED, group] if group else SEED
-    return np.random.default_rng(seed).integers(cases, size=(RESAMPLES, cases))
+    indices = np.random.default_rng(seed).integers(cases, size=(RESAMPLES, cases))
+    indices.flags.writeable = False
+    return indices
 
 
 def drawn_counts(cases: int, group: int = 0) -> Floats:
