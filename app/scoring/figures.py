@@ -154,7 +154,8 @@ def draw_ranking(ranking: Summary) -> "Figure":
             places = np.flatnonzero(frequency)
             axes.scatter(places + 1, [row] * len(places), s=frequency[places] * 300, color="C0", alpha=0.6)
             axes.plot(part["rank"][method], row, "x", color="black")
-        axes.set_title(f"{_title(name)}\ntau {part['kendall_tau']:.2f}", fontsize="medium")
+        tau = "–" if np.isnan(part["kendall_tau"]) else f"{part['kendall_tau']:.2f}"  # nan: all are equal
+        axes.set_title(f"{_title(name)}\ntau {tau}", fontsize="medium")
         axes.set(xlim=(0.3, len(methods) + 0.7), ylim=(len(methods) - 0.4, -0.6), xlabel="rank")
         _count_in_whole_numbers(axes.xaxis)
         axes.grid(alpha=0.3)

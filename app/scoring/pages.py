@@ -119,7 +119,7 @@ def _absent(summary: Summary) -> list[str]:
             lines += [f"{rater}: missing predictions, taken as empty: {', '.join(cases)}.", ""]
     for rater, cases in summary["left_out"].items():
         if cases:
-            lines += [f"{rater}: left out, since it could not be scored: {', '.join(cases)}.", ""]
+            lines += [f"{rater}: left out, without a mask that can be scored: {', '.join(cases)}.", ""]
     return lines
 
 

@@ -77,7 +77,7 @@ def test_all_bad_files_of_all_methods_are_listed_at_once(tmp_path: Path) -> None
     assert summary["left_out"] == {"pred": ["02", "03"], "second": ["04"], "none": list(CASES)}
     assert summary["ranking"]["measures"]["f1"]["cases"] == 1  # 01 is the only one of both
     page = (tmp_path / "out" / "summary.md").read_text()
-    assert "pred: left out, since it could not be scored: 02, 03." in page
+    assert "pred: left out, without a mask that can be scored: 02, 03." in page
 
 
 def test_an_output_that_is_no_folder_is_refused_in_one_line(tmp_path: Path) -> None:
