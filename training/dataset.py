@@ -44,6 +44,8 @@ class PairStream:
         self.config = config
         self.seed = seed
         self.rng = torch.Generator(device)
+        if not (prepared / "lesions.npz").is_file():
+            raise InputError(f"{prepared}: no lesions.npz; wanted a folder that training/prepare.py wrote")
         self.shapes = read_shapes(prepared / "lesions.npz", device)
         kinds = {
             "heads": config.head > 0,

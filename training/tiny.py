@@ -1,5 +1,6 @@
 """Made-up data for both recipes, small enough to run the whole training in a minute: the same folders and names, invented heads."""
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -86,9 +87,14 @@ def _write(path: Path, values: npt.NDArray[np.generic]) -> None:
     storage.write(sitk.GetImageFromArray(values), path)
 
 
-if __name__ == "__main__":
-    import sys
+def main() -> None:
+    recipes = {"open": write_open_data, "msseg2": write_challenge}
+    parser = argparse.ArgumentParser(description="Write made-up data for a recipe.")
+    parser.add_argument("recipe", choices=tuple(recipes))
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    recipes[arguments.recipe](arguments.folder, np.random.default_rng(0))
 
-    {"open": write_open_data, "msseg2": write_challenge}[sys.argv[1]](
-        Path(sys.argv[2]), np.random.default_rng(0)
-    )
+
+if __name__ == "__main__":
+    main()

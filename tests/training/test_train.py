@@ -243,3 +243,9 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
     assert processes.join("auto") == CPU
     with pytest.raises(InputError, match="torch sees no GPU"):
         processes.join("cuda")
+
+
+def test_a_folder_that_was_not_prepared_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="wanted a folder that training/prepare.py wrote"):
+        train(tmp_path / "nowhere", tmp_path / "run", CONFIG, CPU)
+    assert not (tmp_path / "run").exists()
