@@ -246,6 +246,6 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
 
 
 def test_a_folder_that_was_not_prepared_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="wanted a folder that training/prepare.py wrote"):
+    with pytest.raises(InputError, match=r"wanted a folder that training/prepare\.py wrote"):
         train(tmp_path / "nowhere", tmp_path / "run", CONFIG, CPU)
     assert not (tmp_path / "run").exists()
