@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)
 export MSNL_DATA ?= ../shared/data
 
-.PHONY: setup demo test test-all check train-tiny niivue image image-test sbom peers clean
+.PHONY: setup demo picture test coverage test-all check train-tiny niivue image image-test sbom peers clean
 
 setup: $(VENV)/for-developers
 
@@ -21,8 +21,15 @@ $(VENV)/for-developers: $(VENV)/for-running pyproject.toml
 demo: $(VENV)/for-running  # two minutes to install, one to run
 	$(PYTHON) -m app --verbose demo --output demo
 
+picture: demo  # the one in README.md, by Chromium
+	chromium --headless --no-sandbox --hide-scrollbars --enable-unsafe-swiftshader --virtual-time-budget=20000 \
+	    --window-size=1100,1130 --screenshot=docs/report.png file://$(CURDIR)/demo/report.html
+
 test: setup
-	$(PYTHON) -m pytest -m "not slow and not container"
+	$(PYTHON) -m pytest --numprocesses 2 -m "not slow and not container"
+
+coverage: setup  # the same, and fails where less is covered than pyproject.toml asks for
+	$(PYTHON) -m pytest --numprocesses 2 -m "not slow and not container" --cov --cov-report=term:skip-covered
 
 test-all: setup
 	$(PYTHON) -m pytest -m "not container"

@@ -12,7 +12,7 @@ from app import phantom
 from app.images import storage
 from benchmarks import stand_in
 
-torch.set_num_threads(2)
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)  # one for each core of two
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
