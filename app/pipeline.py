@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import SimpleITK as sitk
 import torch
+from scipy import ndimage
 
-from .arrays import Array
+from .arrays import Array, Mask
 from .config import PreprocessConfig
 from .errors import InputError
 from .images import grids
@@ -20,7 +22,8 @@ from .method.place import Anatomy
 from .method.predictor import Predictor
 from .method.preprocessing import Pair
 from .method.quality import ScanQuality
-from .method.registration import Aligned
+from .method.registration import Aligned, Register
+from .method.residual import LIMIT_MM
 from .warned import warned
 
 # How the scans come to the network: by our own steps, by Anima's programs, or as they are, without skull and bias.
@@ -45,6 +48,11 @@ class Result:
     warnings: tuple[str, ...]  # each says what is odd and what to do
 
     @property
+    def incomparable(self) -> Mask:
+        """The brain where too much motion is left to compare voxels, (z, y, x) on the pair's grid."""
+        return self.aligned.residual.incomparable(self.pair.grid) & self.pair.brain
+
+    @property
     def volume_ml(self) -> float:
         """Of all new lesions together."""
         return sum(lesion.volume_mm3 for lesion in self.lesions) / 1000
@@ -60,7 +68,7 @@ class Steps:
     """What to do before the network, where the scans decide and not the weights."""
 
     preprocessing: Chain = "native"
-    register: bool = False  # align the scans even if they share a grid
+    register: Register = "auto"  # see registration.align
 
 
 USUAL = Steps()
@@ -113,6 +121,7 @@ def segment(
         found = lesions.describe(mask, values, followup, anatomy)
         clock.lap("lesions")
 
+        _warn_of_incomparable(aligned, mask, followup)
         scans = quality.judge_pair(baseline, followup, aligned, pair)
         clock.lap("quality")
     return Result(
@@ -201,6 +210,20 @@ def _to_followup(probability: Array, pair: Pair, followup: sitk.Image, aligned: 
     """A probability of middle space on the follow-up's grid; untouched if the two are one grid."""
     in_middle_space = grids.like(probability, pair.grid)
     return grids.resample(in_middle_space, followup, aligned.to_followup.GetInverse())
+
+
+def _warn_of_incomparable(aligned: Aligned, mask: Mask, followup: sitk.Image) -> None:
+    """Say how many lesions lie where too much motion is left to compare voxels."""
+    there = aligned.residual.incomparable(followup, aligned.to_followup.GetInverse())
+    marks, count = ndimage.label(mask)
+    doubtful = len(np.setdiff1d(marks[there], 0))
+    if doubtful:
+        logger.warning(
+            "%d of %d new lesions lie where the scans are still more than %.1f mm apart: look at both scans there",
+            doubtful,
+            count,
+            LIMIT_MM,
+        )
 
 
 class Clock:

@@ -1,129 +1,227 @@
-"""How exact is the alignment? Known motions of real scans, real pairs, and pairs of two patients.
+"""How exact is the alignment, and what does it say of pairs that must not be aligned? Tables of the open scans.
 
-    python -m benchmarks.alignment --data ../shared/data [--stripped]
+    python -m benchmarks.alignment --data ../shared/data [--tables motions affines headers pairs mirrored]
 
-Each raw scan is moved by a known motion onto a tilted grid of other voxels and a smaller field of view, with noise, another contrast and a bias field
-added, and aligned with itself. With --stripped, a harder case alone: no masks of the brain, one scan stripped and cropped to 70 %.
-Errors are those of points of the brain, mm. Seconds are wall-clock: compare them within one run only.
+`motions`: raw scans, moved by a known rigid motion onto a tilted grid of other voxels and a smaller field of view,
+with noise, another contrast and a bias field added, and aligned with themselves. `affines`: the same with scales and
+shears; every other scan without its skull. `headers`: scans that share a grid, and how far apart they are measured.
+`pairs`: real pairs of one patient, and of two. `mirrored`: pairs of one patient, one scan of them mirrored.
+Errors are those of points of the brain, mm. Seconds are of the CPU, one thread.
 """
 
-import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import SimpleITK as sitk
+import torch
 from scipy.spatial.transform import Rotation
 
+from app.arrays import Points
+from app.errors import InputError
 from app.images import grids, storage
+from app.method.brain import BrainExtractor
 from app.method.registration import Aligned, align
+from app.phantom import make_patient
+from benchmarks import open_data
 
-SCANS = ("01/study1", "01/study2", "03/study1", "03/study2", "04/study1", "09/study2", "20/study2")
+Scan = tuple[sitk.Image, sitk.Image]  # and its brain
+
 MOTIONS = ((10.0, 15.0), (20.0, 40.0), (5.0, 3.0))  # degrees, mm
-TWO_PATIENTS = (("01/study1", "03/study1"), ("04/study1", "09/study2"), ("01/study2", "20/study2"))
-Points = npt.NDArray[np.float64]
+MSLESSEG = (
+    ("P2_T1", "P2_T2"),
+    ("P14_T1", "P14_T2"),
+    ("P14_T2", "P14_T3"),
+)  # MSLesSeg, each put into MNI alone
+TWO_PATIENTS = (
+    ("01/study1", "03/study1"),
+    ("04/study1", "09/study2"),
+    ("01/study2", "20/study2"),
+    ("03/study2", "20/study2"),
+    ("P2_T1", "P14_T1"),
+    ("P2_T1", "P18_T1"),
+    ("P14_T1", "P18_T1"),
+    ("P14_T1", "01/study2"),
+)
+WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of the open data")
-    parser.add_argument(
-        "--stripped", action="store_true", help="only whole heads against stripped ones, without brain masks"
-    )
+    parser = open_data.command_line(__doc__)
+    tables = {
+        "motions": motions,
+        "affines": affines,
+        "headers": headers,
+        "pairs": pairs,
+        "mirrored": mirrored,
+    }
+    parser.add_argument("--tables", nargs="+", choices=list(tables), default=list(tables))
     chosen = parser.parse_args()
-    folder = chosen.data / "open_ms_data" / "longitudinal"
-    if chosen.stripped:
-        whole_against_stripped(folder)
-        return
+    torch.set_num_threads(1)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    scans = Scans(chosen.data)
+    for name in chosen.tables:
+        for row in tables[name](scans):
+            print(row, flush=True)
+        print(flush=True)
 
-    print(
-        "| scan | turned, moved | error: median, 95th percentile, mm | swapped: greatest difference, mm | s |\n|---|---|---|---|---|"
-    )
-    for number, name in enumerate(SCANS):
+
+class Scans:
+    """The open scans by their names, each with the brain that ours finds."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.extractor = BrainExtractor.from_file(WEIGHTS / "brain.pt", torch.device("cpu"))
+
+    def __call__(self, name: str) -> Scan:
+        """'01/study1' is a raw scan, 'pair01/1' the same on the pair's common grid, 'P2_T1' one of MSLesSeg."""
+        first, _, second = name.partition("/")
+        if first.startswith("pair"):
+            folder = open_data.pair_folder(self.data, f"patient{first[4:]}")
+            path = folder / f"flair_time0{second}_on_middle_space.nii.gz"
+        elif second:
+            path = open_data.raw_scan(self.data, name)
+        else:
+            path = self.data / "mslesseg" / f"{name}_FLAIR.nii.gz"
+        scan = storage.read(path)
+        return scan, self.extractor(scan)
+
+    def common_space(self, name: str) -> sitk.Transform:
+        """The data set's own alignment: from its common space to a raw scan."""
+        return sitk.ReadTransform(str(open_data.to_common_space(self.data, name)))
+
+
+def motions(scans: Scans) -> Iterator[str]:
+    yield "| scan | turned, moved | error: median, 95th percentile, mm | stretch | swapped: greatest difference, mm | s |"
+    yield "|---|---|---|---|---|---|"
+    for number, name in enumerate(open_data.VISITS):
         rng = np.random.default_rng(number)
-        scan, brain = read(folder, name)
+        scan, brain = scans(name)
         points = points_of(brain)
         degrees, shift_mm = MOTIONS[number % len(MOTIONS)]
         motion = random_motion(rng, degrees, shift_mm, points.mean(axis=0))
         moved = moved_scan(scan, motion, rng)
-        moved_brain = sitk.Resample(brain, moved, motion.GetInverse(), sitk.sitkNearestNeighbor)
-        start = time.perf_counter()
-        aligned = align(scan, moved, (brain, moved_brain))
-        seconds = time.perf_counter() - start
+        moved_brain = grids.labels_on(brain, moved, motion.GetInverse())
+        aligned, seconds = timed((scan, brain), (moved, moved_brain))
         errors = distances(carried(aligned, points), through(motion, points))
         back = align(moved, scan, (moved_brain, brain))
         swapped = distances(carried(back, carried(aligned, points)), points)
-        print(
+        yield (
             f"| {name} | {degrees:.0f}°, {shift_mm:.0f} mm | {np.median(errors):.2f}, {np.percentile(errors, 95):.2f} "
-            f"| {swapped.max():.3f} | {seconds:.1f} |",
-            flush=True,
+            f"| {aligned.stretch_percent:.1f} % | {swapped.max():.3f} | {seconds:.1f} |"
         )
 
-    print(
-        "\n| pair | similarity before, after | turned, moved | from the data set's own alignment: median, 95th percentile, mm |\n|---|---|---|---|"
-    )
-    for first, second in (("01/study1", "01/study2"), ("03/study1", "03/study2"), *TWO_PATIENTS):
-        (baseline, brain), (followup, other_brain) = read(folder, first), read(folder, second)
+
+def affines(scans: Scans) -> Iterator[str]:
+    yield "| scan | skull | scales, shear | error: median, 95th percentile, mm | s |"
+    yield "|---|---|---|---|---|"
+    for number, name in enumerate(open_data.VISITS):
+        rng = np.random.default_rng(50 + number)
+        scan, brain = scans(name)
+        points = points_of(brain)
+        scales, shear = rng.uniform(0.97, 1.03, 3), rng.uniform(-0.01, 0.01)
+        motion = random_affine(rng, scales, shear, points.mean(axis=0))
+        moved = moved_scan(scan, motion, rng)
+        moved_brain = grids.labels_on(brain, moved, motion.GetInverse())
+        stripped = number % 2 == 1
+        if stripped:
+            moved = sitk.Mask(moved, moved_brain)
+        aligned, seconds = timed((scan, brain), (moved, moved_brain))
+        errors = distances(carried(aligned, points), through(motion, points))
+        yield (
+            f"| {name} | {'stripped' if stripped else 'whole'} | {', '.join(f'{scale:.3f}' for scale in scales)}; "
+            f"{100 * shear:.1f} % | {np.median(errors):.2f}, {np.percentile(errors, 95):.2f} | {seconds:.1f} |"
+        )
+
+
+def headers(scans: Scans) -> Iterator[str]:
+    yield "| one grid | truly apart, mm | measured apart, mm | used | s |"
+    yield "|---|---|---|---|---|"
+    for name, truly, baseline, followup in on_one_grid(scans):
+        aligned, seconds = timed(baseline, followup)
+        used = "aligned" if aligned.moved else "as they are"
+        yield f"| {name} | {truly} | {aligned.apart_mm:.2f} | {used} | {seconds:.1f} |"
+
+
+def on_one_grid(scans: Scans) -> Iterator[tuple[str, str, Scan, Scan]]:
+    """Real pairs as they are stored; and scans against themselves, moved a little, with noise and another contrast."""
+    for name in ("pair01", "pair03"):
+        yield f"{name}, by the data set", "not known", scans(f"{name}/1"), scans(f"{name}/2")
+    for first, second in MSLESSEG:
+        yield f"{first}, {second}, as stored", "not known", scans(first), scans(second)
+    for first, second in MSLESSEG[1:]:
+        (baseline, brain), (followup, other_brain) = scans(first), scans(second)
         aligned = align(baseline, followup, (brain, other_brain))
-        difference = "two patients"
-        if first[:2] == second[:2]:
+        to_baseline = sitk.CompositeTransform([aligned.to_baseline, aligned.to_followup.GetInverse()])
+        moved = sitk.Resample(baseline, followup, to_baseline, sitk.sitkBSpline, 0.0)
+        moved_brain = grids.labels_on(brain, followup, to_baseline)
+        yield f"{first}, {second}, aligned and stored", "0.0", (moved, moved_brain), (followup, other_brain)
+    rng = np.random.default_rng(7)
+    phantom = make_patient(spacing_mm=2.0)
+    for name, (scan, brain) in (("P14_T2", scans("P14_T2")), ("phantom", (phantom.followup, phantom.brain))):
+        points = points_of(brain)
+        for shift_mm in (0.0, 0.2, 0.4, 0.8, 1.6):
+            motion = random_motion(rng, shift_mm / 2, shift_mm, points.mean(axis=0))
+            moved = sitk.Resample(scan, scan, motion.GetInverse(), sitk.sitkBSpline, 0.0)
+            other = degraded(moved, rng), grids.labels_on(brain, scan, motion.GetInverse())
+            truly = distances(through(motion, points), points).mean()
+            yield f"{name}, moved", f"{truly:.2f}", (scan, brain), other
+
+
+def pairs(scans: Scans) -> Iterator[str]:
+    yield (
+        "| pair | apart by their headers, mm | stretch | left, mm | likeness, verdict "
+        "| from the data set's own alignment: median, 95th percentile, mm | s |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    same = (("01/study1", "01/study2"), ("03/study1", "03/study2"), *MSLESSEG)
+    for first, second in (*same, *TWO_PATIENTS):
+        (baseline, brain), (followup, other_brain) = scans(first), scans(second)
+        aligned, seconds = timed((baseline, brain), (followup, other_brain))
+        difference = ""
+        if first[:2] == second[:2] and "/" in first:
             points = points_of(brain)
             theirs = through(
-                common_space(folder, second), through(common_space(folder, first).GetInverse(), points)
+                scans.common_space(second), through(scans.common_space(first).GetInverse(), points)
             )
             errors = distances(carried(aligned, points), theirs)
             difference = f"{np.median(errors):.2f}, {np.percentile(errors, 95):.2f}"
-        print(
-            f"| {first}, {second} | {aligned.similarity_before:.3f}, {aligned.similarity_after:.3f} "
-            f"| {aligned.angle_degrees:.1f}°, {aligned.shift_mm:.1f} mm | {difference} |",
-            flush=True,
+        yield (
+            f"| {first}, {second} | {aligned.apart_mm:.1f} | {aligned.stretch_percent:.1f} % "
+            f"| {aligned.residual.mean_mm:.2f} | {aligned.residual.likeness:.2f}, {aligned.residual.verdict} "
+            f"| {difference} | {seconds:.1f} |"
         )
 
 
-def whole_against_stripped(folder: Path) -> None:
-    print(
-        "| whole head; itself stripped, cropped, moved by 20°, 40 mm | error: median, 95th percentile, mm | similarity | s |\n|---|---|---|---|"
-    )
-    for number, name in enumerate(SCANS):
-        rng = np.random.default_rng(100 + number)
-        scan, brain = read(folder, name)
-        points = points_of(brain)
-        motion = random_motion(rng, 20.0, 40.0, points.mean(axis=0))
-        stripped = stripped_and_cropped(moved_scan(scan, motion, rng), brain, motion, rng)
-        start = time.perf_counter()
-        aligned = align(scan, stripped)
-        seconds = time.perf_counter() - start
-        errors = distances(carried(aligned, points), through(motion, points))
-        print(
-            f"| {name} | {np.median(errors):.2f}, {np.percentile(errors, 95):.2f} | {aligned.similarity_after:.3f} | {seconds:.1f} |",
-            flush=True,
-        )
+def mirrored(scans: Scans) -> Iterator[str]:
+    yield "| pair, the follow-up mirrored left to right | found | s |"
+    yield "|---|---|---|"
+    same = (("01/study1", "01/study2"), ("03/study1", "03/study2"), *MSLESSEG)
+    for first, second in (*same, *((second, first) for first, second in same)):
+        baseline, (followup, _) = scans(first), scans(second)
+        flipped = sitk.Flip(followup, [True, False, False])
+        flipped.CopyInformation(followup)
+        start = time.process_time()
+        try:
+            aligned = align(baseline[0], flipped, (baseline[1], scans.extractor(flipped)))
+            found = f"no: {aligned.residual.verdict}, {aligned.residual.likeness:.2f}"
+        except InputError as error:
+            found = "refused" if "mirrored" in str(error) else f"refused: {error}"
+        yield f"| {first}, {second} | {found} | {time.process_time() - start:.1f} |"
 
 
-def read(folder: Path, name: str) -> tuple[sitk.Image, sitk.Image]:
-    """A raw scan, and the data set's brain mask on its grid."""
-    patient, study = name.split("/")
-    scan = storage.read(folder / "raw" / f"patient{patient}" / f"{study}_FLAIR.nii.gz")
-    mask = storage.read_mask(folder / "coregistered" / f"patient{patient}" / "brainmask.nii.gz")
-    return scan, sitk.Resample(mask, scan, common_space(folder, name).GetInverse(), sitk.sitkNearestNeighbor)
-
-
-def common_space(folder: Path, name: str) -> sitk.Transform:
-    """From the data set's common space to a scan."""
-    patient, study = name.split("/")
-    return sitk.ReadTransform(
-        str(folder / "coregistered" / f"patient{patient}" / f"{study}_FLAIR_to_common_space.txt")
-    )
+def timed(baseline: Scan, followup: Scan) -> tuple[Aligned, float]:
+    """The alignment of two scans by their brains, and CPU seconds."""
+    start = time.process_time()
+    aligned = align(baseline[0], followup[0], (baseline[1], followup[1]))
+    return aligned, time.process_time() - start
 
 
 def points_of(brain: sitk.Image, count: int = 2000) -> Points:
     """Some voxel centres of a brain: (count, 3), mm."""
-    voxels = np.argwhere(sitk.GetArrayViewFromImage(brain) > 0)[:, ::-1]
-    chosen = np.random.default_rng(0).choice(voxels, count, replace=False)
-    return np.array([brain.TransformIndexToPhysicalPoint(index.tolist()) for index in chosen])
+    voxels = np.argwhere(sitk.GetArrayViewFromImage(brain) > 0)
+    return grids.points(np.random.default_rng(0).choice(voxels, count, replace=False), brain)
 
 
 def random_motion(
@@ -135,8 +233,18 @@ def random_motion(
     return sitk.VersorRigid3DTransform(turn.tolist(), (direction * shift_mm).tolist(), centre.tolist())
 
 
+def random_affine(rng: np.random.Generator, scales: Points, shear: float, centre: Points) -> sitk.Transform:
+    """These scales and this shear of a head, turned by 5 degrees and moved by 5 mm."""
+    stretch = np.diag(scales)
+    stretch[0, 1] = shear
+    rigid = random_motion(rng, 5.0, 5.0, centre)
+    turn = np.reshape(sitk.VersorRigid3DTransform(rigid).GetMatrix(), (3, 3))
+    shift = sitk.VersorRigid3DTransform(rigid).GetTranslation()
+    return sitk.AffineTransform((turn @ stretch).ravel().tolist(), shift, centre.tolist())
+
+
 def moved_scan(scan: sitk.Image, motion: sitk.Transform, rng: np.random.Generator) -> sitk.Image:
-    """What another scanner sees of the moved head: other voxels, a tilt by some 5 degrees, 10 % fewer slices, gamma 0.8, 20 % bias, 3 % noise."""
+    """What another scanner sees of the moved head: other voxels, a tilt by some 5 degrees, 10 % fewer slices; degraded."""
     spacing = np.array(scan.GetSpacing()) * (1.1, 0.95, 1.0)
     size = np.round(np.array(scan.GetSize()) * scan.GetSpacing() * (1, 1, 0.9) / spacing).astype(int)
     tilt = Rotation.from_rotvec(rng.normal(size=3) * np.radians(3)).as_matrix() @ np.reshape(
@@ -149,26 +257,16 @@ def moved_scan(scan: sitk.Image, motion: sitk.Transform, rng: np.random.Generato
     grid.SetSpacing(spacing.tolist())
     grid.SetDirection(tilt.ravel().tolist())
     grid.SetOrigin((np.array(middle) - tilt @ (spacing * (size - 1) / 2)).tolist())
+    return degraded(sitk.Resample(scan, grid, motion.GetInverse(), sitk.sitkBSpline, 0.0), rng)
 
-    values = grids.array(sitk.Resample(scan, grid, motion.GetInverse(), sitk.sitkBSpline, 0.0))
+
+def degraded(scan: sitk.Image, rng: np.random.Generator) -> sitk.Image:
+    """Gamma 0.8, a bias of 20 % from left to right, noise of 3 % of the brightest."""
+    values = grids.array(scan)
     top = float(np.percentile(values, 99))
     ramp = np.linspace(-1, 1, values.shape[2], dtype=np.float32)
-    values = top * (np.maximum(values, 0) / top) ** 0.8 * np.exp(0.2 * ramp) + rng.normal(
-        0, 0.03 * top, values.shape
-    )
-    return grids.like(values.astype(np.float32), grid)
-
-
-def stripped_and_cropped(
-    moved: sitk.Image, brain: sitk.Image, motion: sitk.Transform, rng: np.random.Generator
-) -> sitk.Image:
-    """The moved head without its skull, under another bias field of 60 % from front to back, and 70 % of its slices."""
-    moved_brain = sitk.Resample(brain, moved, motion.GetInverse(), sitk.sitkNearestNeighbor)
-    ramp = np.exp(0.3 * np.linspace(-1, 1, moved.GetHeight(), dtype=np.float32))[:, None]
-    stripped = sitk.Mask(grids.like(grids.array(moved) * ramp, moved), moved_brain)
-    kept = int(0.7 * moved.GetDepth())
-    first = int(rng.integers(0, moved.GetDepth() - kept + 1))
-    return stripped[:, :, first : first + kept]
+    values = top * (np.maximum(values, 0) / top) ** 0.8 * np.exp(0.2 * ramp)
+    return grids.like((values + rng.normal(0, 0.03 * top, values.shape)).astype(np.float32), scan)
 
 
 def through(transform: sitk.Transform, points: Points) -> Points:

@@ -11,6 +11,7 @@ import click
 from .options import machine_options, steps_options
 
 if TYPE_CHECKING:
+    from ..method.registration import Register
     from ..pipeline import Chain
 
 SOURCE_HELP = "Folder of patients, BIDS data set, or CSV table with the columns patient, baseline, followup."
@@ -44,7 +45,7 @@ def run(
     jobs: int,
     scheduler: str | None,
     preprocessing: "Chain",
-    register: bool,
+    register: "Register",
     device: str,
     threads: int | None,
     weights: Path,

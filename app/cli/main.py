@@ -14,6 +14,7 @@ from .options import WEIGHTS, machine_options, scan_options
 
 if TYPE_CHECKING:  # torch and SimpleITK take seconds to import: --help must not wait for them
     from ..images.scan import Scan
+    from ..method.registration import Register
     from ..pipeline import Chain
 
 
@@ -113,7 +114,7 @@ def segment(
     followup_series: str | None,
     brain_mask: Path | None,
     preprocessing: "Chain",
-    register: bool,
+    register: "Register",
     device: str,
     threads: int | None,
     weights: Path,
@@ -149,7 +150,7 @@ def prepare(
     followup_series: str | None,
     brain_mask: Path | None,
     preprocessing: "Chain",
-    register: bool,
+    register: "Register",
     device: str,
     threads: int | None,
     weights: Path,

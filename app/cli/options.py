@@ -22,7 +22,13 @@ def steps_options(command: Any) -> Any:
             show_default=True,
             help=PREPROCESSING_HELP,
         ),
-        click.option("--register", is_flag=True, help="Align the scans even if they share a grid."),
+        click.option(
+            "--register",
+            type=click.Choice(["auto", "always", "never"]),
+            default="auto",
+            show_default=True,
+            help="Align the scans: unless they share a grid and lie within half a millimetre, always, or never.",
+        ),
     ):
         command = option(command)
     return command

@@ -85,16 +85,27 @@ def isotropic_grid(image: sitk.Image, spacing_mm: float) -> sitk.Image:
     return grid
 
 
-def moved_grid(grid: sitk.Image, rigid: sitk.Transform) -> sitk.Image:
-    """The grid seen through a rigid transform: voxel for voxel, each centre p lies at rigid(p)."""
-    origin = np.array(rigid.TransformPoint(grid.GetOrigin()))
+def moved_grid(grid: sitk.Image, affine: sitk.Transform) -> sitk.Image:
+    """The grid seen through a rigid or affine transform: voxel for voxel, each centre p lies at affine(p).
+
+    Stretches become spacings. The axes of a grid stand at right angles, so a shear is left out: it moves the voxels
+    of a head by up to half a millimetre a percent; the middle of the grid is exact.
+    """
+    middle = np.array(
+        grid.TransformContinuousIndexToPhysicalPoint([(side - 1) / 2 for side in grid.GetSize()])
+    )
+    there = np.array(affine.TransformPoint(middle.tolist()))
     axes = np.reshape(grid.GetDirection(), (3, 3))
-    moved_axes = [
-        np.array(rigid.TransformPoint((grid.GetOrigin() + axes[:, i]).tolist())) - origin for i in range(3)
-    ]
+    steps = np.stack(
+        [np.array(affine.TransformPoint((middle + axes[:, i]).tolist())) - there for i in range(3)], axis=1
+    )
+    lengths = np.linalg.norm(steps, axis=0)
+    u, _, v = np.linalg.svd(steps / lengths)  # the nearest axes at right angles
     moved = sitk.Image(grid)
-    moved.SetOrigin(origin.tolist())
-    moved.SetDirection(np.stack(moved_axes, axis=1).ravel().tolist())
+    moved.SetSpacing((lengths * grid.GetSpacing()).tolist())
+    moved.SetDirection((u @ v).ravel().tolist())
+    half = moved.TransformContinuousIndexToPhysicalPoint([(side - 1) / 2 for side in grid.GetSize()])
+    moved.SetOrigin((there - half + moved.GetOrigin()).tolist())
     return moved
 
 

@@ -83,6 +83,7 @@ class Segmenter:
             threads=self.threads,
             seconds={step: round(spent, 3) for step, spent in seconds.items()},
             warnings=list(result.warnings),
+            alignment=record.alignment_of(result.aligned),
             new_lesions=len(result.lesions),
             volume_ml=round(result.volume_ml, 3),
         )

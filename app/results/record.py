@@ -10,6 +10,7 @@ from typing import Any
 
 from ..files import writing
 from ..method import checkpoint
+from ..method.registration import Aligned
 
 SCHEMA_VERSION = 1  # of schemas/run.schema.json
 LIBRARIES = ("torch", "SimpleITK", "numpy")
@@ -35,6 +36,7 @@ class Record:
     threads: int  # of the CPU
     seconds: dict[str, float]  # wall-clock of each step, in order
     warnings: list[str]
+    alignment: dict[str, Any]  # how the two heads lay: see `alignment_of`
     new_lesions: int
     volume_ml: float  # of all new lesions together
 
@@ -44,6 +46,18 @@ def weights_sha256(folder: Path) -> dict[str, str]:
     return {
         path.name: checkpoint.verified_sha256(path)
         for path in (folder / checkpoint.BRAIN_NETWORK, *checkpoint.lesion_networks(folder))
+    }
+
+
+def alignment_of(aligned: Aligned) -> dict[str, Any]:
+    """How the two heads lay, and what was done about it."""
+    return {
+        "one_grid": aligned.one_grid,
+        "apart_mm": round(aligned.apart_mm, 3),
+        "moved": aligned.moved,
+        "stretch_percent": round(aligned.stretch_percent, 3),
+        "residual_mm": round(aligned.residual.mean_mm, 3),
+        "verdict": aligned.residual.verdict,
     }
 
 

@@ -20,7 +20,7 @@ from scipy import ndimage
 from .. import __version__
 from ..arrays import Labels
 from ..images import grids
-from ..method import lesions, place, registration
+from ..method import lesions, place
 from ..method.lesions import Lesion
 from ..method.preprocessing import Pair
 from ..pipeline import Result
@@ -131,7 +131,7 @@ def _millimetres(ras_mm: tuple[float, float, float]) -> str:
 
 
 def _quality(result: Result) -> str:
-    aligned, (before, after) = result.aligned, result.quality
+    before, after = result.quality
     brain_ml = np.count_nonzero(result.pair.brain) * grids.voxel_mm3(result.pair.grid) / 1000
     scans = (
         ("grid", before.grid, after.grid),
@@ -150,9 +150,7 @@ def _quality(result: Result) -> str:
     return (
         f'{warnings or "<p>No warnings.</p>"}<table><thead><tr><th></th><th class="words">baseline</th><th class="words">follow-up</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
-        f"<p>Alignment: similarity {aligned.similarity_after:.2f} ({aligned.similarity_before:.2f} before); two scans of one patient usually reach "
-        f"{registration.POOR_SIMILARITY:.2f}. The head was turned by {aligned.angle_degrees:.1f}° and moved by {aligned.shift_mm:.1f} mm. "
-        f"Brain seen in both scans: {brain_ml:.0f} ml.</p>"
+        f"<p>Alignment: {html.escape(result.aligned.in_words())} Brain seen in both scans: {brain_ml:.0f} ml.</p>"
     )
 
 

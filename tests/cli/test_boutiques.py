@@ -121,7 +121,7 @@ def test_every_input_reaches_its_option(tmp_path: Path) -> None:
             "record": "r.json",
             "brain_mask": "brain.nii.gz",
             "preprocessing": "native",
-            "register": True,
+            "register": "always",
             "threads": 2,
         },
     }

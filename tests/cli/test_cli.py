@@ -247,8 +247,8 @@ def test_prepare_writes_a_picture(scans: tuple[Path, Path], weights: Path, empty
     sitk.ReadTransform(str(empty / "to_baseline.tfm"))
 
 
-@pytest.mark.parametrize("flags", [(), ("--register",)])
-def test_a_shared_grid_is_aligned_only_if_told_to(
+@pytest.mark.parametrize("flags", [(), ("--register", "never")])
+def test_a_shared_grid_with_a_moved_head_is_aligned_unless_told_not_to(
     flags: tuple[str, ...], patient: Patient, weights: Path, empty: Path, tmp_path: Path
 ) -> None:
     """The demo's baseline, its head turned by 0.088 (norm of 0.06, -0.04, 0.05) and moved, resampled onto the follow-up's grid."""
@@ -269,7 +269,7 @@ def test_a_shared_grid_is_aligned_only_if_told_to(
     assert result.exit_code == 0, result.output
     half = sitk.ReadTransform(str(empty / "to_baseline.tfm"))
     moved_mm = np.linalg.norm(np.subtract(half.TransformPoint((0.0, 0.0, 80.0)), (0, 0, 80)))
-    assert moved_mm > 2 if flags else moved_mm == 0
+    assert moved_mm == 0 if flags else moved_mm > 2
 
 
 def test_stripped_scans_need_no_preprocessing(

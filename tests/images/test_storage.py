@@ -96,6 +96,22 @@ def test_moved_grid_moves_each_voxel(scan: sitk.Image) -> None:
     np.testing.assert_allclose(grids.corners(moved), wanted, atol=1e-9)
 
 
+def test_moved_grid_keeps_stretches_and_leaves_shears_out(scan: sitk.Image) -> None:
+    """A stretch along the grid's axes is exact at each voxel; a shear of 1 % leaves half of it at most, off the middle."""
+    axes = np.reshape(scan.GetDirection(), (3, 3))
+    stretch = sitk.AffineTransform((axes @ np.diag([1.02, 0.99, 1.01]) @ axes.T).ravel().tolist(), (3, -2, 1))
+    wanted = [stretch.TransformPoint(corner) for corner in grids.corners(scan).tolist()]
+    np.testing.assert_allclose(grids.corners(grids.moved_grid(scan, stretch)), wanted, atol=1e-9)
+    shear = sitk.AffineTransform(
+        (axes @ (np.eye(3) + np.diag([0.01, 0], 1)) @ axes.T).ravel().tolist(), (0, 0, 0)
+    )
+    wanted = np.array([shear.TransformPoint(corner) for corner in grids.corners(scan).tolist()])
+    found = grids.corners(grids.moved_grid(scan, shear))
+    extent_mm = np.linalg.norm(np.array(scan.GetSize()) * scan.GetSpacing())
+    np.testing.assert_allclose(found.mean(axis=0), wanted.mean(axis=0), atol=1e-9)
+    assert np.linalg.norm(found - wanted, axis=1).max() < 0.01 * extent_mm / 2
+
+
 def test_a_few_stray_voxels_become_zero(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     values = np.random.default_rng(0).uniform(1, 9, (20, 50, 50)).astype(np.float32)
     values[5, 4, 3], values[6, 4, 3] = np.nan, 1e30

@@ -14,8 +14,9 @@ from app.config import OperatingPoint, PreprocessConfig
 from app.errors import InputError
 from app.images import grids
 from app.method import preprocessing
-from app.method.registration import Aligned, align
+from app.method.registration import align
 from app.phantom import Patient
+from tests.made_up_alignment import made_up_alignment
 
 ALL_BRAIN = np.ones((10, 10, 10), dtype=bool)
 
@@ -228,7 +229,7 @@ def test_a_lesion_of_3_mm3_survives_the_way_there_and_back(
         if moved
         else sitk.Transform(3, sitk.sitkIdentity)
     )
-    aligned = Aligned(motion.GetInverse(), motion, 1.2, 1.2, 0.0, 0.0)
+    aligned = made_up_alignment(motion)
     size = [round(20 / side) for side in spacing_mm]
     for offset in itertools.product(range(3), repeat=3):
         lesion = np.zeros(size[::-1], dtype=bool)

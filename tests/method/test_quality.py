@@ -10,16 +10,9 @@ from scipy import ndimage
 from app.images import grids
 from app.method import quality
 from app.method.preprocessing import Pair
-from app.method.registration import Aligned
+from tests.made_up_alignment import made_up_alignment
 
-IDENTITY = Aligned(
-    sitk.Transform(),
-    sitk.Transform(),
-    similarity_before=1.2,
-    similarity_after=1.2,
-    angle_degrees=0.0,
-    shift_mm=0.0,
-)
+IDENTITY = made_up_alignment(sitk.Euler3DTransform())
 
 
 def _scan(

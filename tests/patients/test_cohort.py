@@ -144,7 +144,7 @@ def _alter(
     elif what == "another threshold":
         return _with_threshold(segmenter, 0.9)
     elif what == "other steps":
-        return dataclasses.replace(segmenter, steps=Steps(register=True))
+        return dataclasses.replace(segmenter, steps=Steps(register="always"))
     elif what == "another program":
         monkeypatch.setattr("app.patients.segmenter.__version__", "9.9.9")
     elif what == "other threads":
@@ -218,12 +218,21 @@ def test_the_steps_asked_for_are_taken_for_every_patient(
     source, output = _patients(tmp_path / "input", scans, "013", "014"), tmp_path / "output"
     monkeypatch.setattr(Segmenter, "segment_files", _fake_segment())
     done = _run(
-        "--input", source, "--output", output, "--weights", weights, "--preprocessing", "none", "--register"
+        "--input",
+        source,
+        "--output",
+        output,
+        "--weights",
+        weights,
+        "--preprocessing",
+        "none",
+        "--register",
+        "always",
     )
     assert done.exit_code == 0, done.output
     for name in ("013", "014"):
         settings = json.loads((output / name / "run.json").read_text())["settings"]
-        assert (settings["preprocessing"], settings["register"]) == ("none", True)
+        assert (settings["preprocessing"], settings["register"]) == ("none", "always")
 
 
 @pytest.mark.parametrize("refused", NAMES)

@@ -10,8 +10,8 @@ from app.method import lesions
 from app.method.place import Place
 from app.method.preprocessing import Pair
 from app.method.quality import ScanQuality
-from app.method.registration import Aligned
 from app.pipeline import Result
+from tests.made_up_alignment import made_up_alignment
 
 
 def make_result() -> Result:
@@ -40,14 +40,7 @@ def make_result() -> Result:
         mask=grids.like(mask, followup),
         probability=grids.like(probability, followup),
         lesions=found,
-        aligned=Aligned(
-            turn.GetInverse(),
-            turn,
-            similarity_before=1.1,
-            similarity_after=1.2,
-            angle_degrees=10.0,
-            shift_mm=4.9,
-        ),
+        aligned=made_up_alignment(turn, angle_degrees=10.0, shift_mm=4.9),
         pair=Pair(scan, scan + mask, distance < 26, grid),
         quality=(
             ScanQuality("64x60x28 voxels of 1x1x2 mm", 2.0, 3.0, 1.2),

@@ -30,7 +30,7 @@ DONE = Record(
         {"brain.pt": DIGEST, "lesions1.pt": DIGEST},
         {
             "preprocessing": "none",
-            "register": False,
+            "register": "auto",
             "network": {},
             "preprocess": {},
             "windows": {},
@@ -45,6 +45,14 @@ DONE = Record(
     threads=2,
     seconds={"read": 0.5, "predict": 1.5, "write": 0.25},
     warnings=["follow-up: odd"],
+    alignment={
+        "one_grid": True,
+        "apart_mm": 3.1,
+        "moved": True,
+        "stretch_percent": 1.5,
+        "residual_mm": 0.9,
+        "verdict": "same head",
+    },
     new_lesions=2,
     volume_ml=0.125,
 )
@@ -78,7 +86,7 @@ def test_a_segmented_patient_is_recorded_as_the_schema_says(
     }
     assert document["settings"] == {
         "preprocessing": "native",
-        "register": False,
+        "register": "auto",
         **COARSE.plain(),
     }
     assert (document["device"], document["threads"]) == ("cpu", 1)
