@@ -19,7 +19,7 @@ STEPS = 4  # of the search; the last one moves blocks by less than a tenth of wh
 STIFFNESS = (
     0.02  # of the brain's mean squared slope: a block without slope along an axis is not moved along it
 )
-LIMIT_MM = 2.5  # beyond it, what lies at one place in both scans is not one tissue: as wide as a small lesion
+LIMIT_MM = 2.5  # beyond it, what lies at one place is not one tissue: as wide as a small lesion
 # Median over the brain of the correlation within some 20 mm. Open scans (benchmarks/alignment.py): one patient
 # 0.88 to 0.97, one patient mirrored at most 0.68, two patients at most 0.40.
 SAME_HEAD, ANOTHER_HEAD = 0.75, 0.5
@@ -43,7 +43,7 @@ class Residual:
         return "doubtful" if self.likeness >= ANOTHER_HEAD else "not the same head"
 
     def incomparable(self, grid: sitk.Image, to_middle: sitk.Transform | None = None) -> Mask:
-        """Where the scans cannot be compared: (z, y, x) of a grid of middle space, or one `to_middle` leads from."""
+        """Where the scans cannot be compared: (z, y, x) of a grid in middle space, or led to it."""
         return grids.array(grids.resample(self.map_mm, grid, to_middle)) > LIMIT_MM
 
 
@@ -99,10 +99,10 @@ def likeness(pair: Blocks) -> float:
 
 
 def displacement_mm(pair: Blocks) -> Array:
-    """How far what belongs together lies apart: (3, z, y, x), mm along the array's axes, baseline to follow-up.
+    """How far what belongs together lies apart: (3, z, y, x), mm along the array's axes, to the follow-up.
 
-    Each voxel's block is moved as one, half of the way in each scan, until both agree (Lucas, Kanade 1981, with
-    the slopes of both scans). What differs by more than a spread counts less: a new lesion, a vessel.
+    Each voxel's block is moved as one, half of the way in each scan, until both agree (Lucas, Kanade 1981,
+    with the slopes of both scans). What differs by more than a spread counts less: a new lesion, a vessel.
     """
     moved: Array = np.zeros((3, *pair.brain.shape), dtype=np.float32)
     half = np.float32(0.5)
