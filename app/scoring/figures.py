@@ -55,13 +55,14 @@ def remove_all(output: Path) -> None:
 
 
 def draw_all(raters: Raters, summary: Summary) -> dict[str, "Figure"]:
-    """{name: figure}; those of a ranking, of comparisons and of calibration only where there are any."""
+    """{name: figure}; ROC curves, ranking, comparisons and calibration only where there are any."""
     shown = {rater: part for rater, part in summary["raters"].items() if rater != ALL_EXPERTS}
     drawn = {
         "measures": draw_measures(raters),
         "sizes": draw_sizes(shown),
-        "patients": draw_patients(shown),
     }
+    if any(part["patients"]["by_volume"]["roc"] for part in shown.values()):
+        drawn["patients"] = draw_patients(shown)
     if summary["ranking"] and summary["ranking"]["measures"]:
         drawn["ranking"] = draw_ranking(summary["ranking"])
     if summary["comparisons"]:

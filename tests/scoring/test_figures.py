@@ -44,6 +44,16 @@ def test_no_title_or_name_is_cut(tmp_path: Path) -> None:
     assert [name for name, figure in drawn.items() if _is_cut(figure)] == []
 
 
+def test_without_cases_of_both_kinds_there_is_no_roc_curve(tmp_path: Path) -> None:
+    (own,) = _raters(tmp_path, ["a"]).values()
+    raters = {"a": [score for score in own if score.new_lesions]}
+    assert set(figures.draw_all(raters, summary.summarise(raters, {}))) == {
+        "measures",
+        "sizes",
+        "calibration",
+    }
+
+
 @pytest.mark.usefixtures("drawn")
 def test_figures_of_one_method_are_written(tmp_path: Path) -> None:
     output = evaluate(tmp_path, *lay_out(tmp_path))
