@@ -11,12 +11,15 @@ import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
-from .arrays import Array, Mask
+from . import assessment
+from .arrays import Labels, Mask
 from .config import PreprocessConfig
 from .errors import InputError
 from .images import grids
-from .method import anima, checkpoint, detection, lesions, preprocessing, quality, registration
+from .method import anima, checkpoint, detection, findings, preprocessing, quality, registration, verdict
 from .method.brain import BrainExtractor
+from .method.findings import Findings
+from .method.grade import SelfGrade
 from .method.lesions import Lesion
 from .method.place import Anatomy
 from .method.predictor import Predictor
@@ -24,6 +27,7 @@ from .method.preprocessing import Pair
 from .method.quality import ScanQuality
 from .method.registration import Aligned, Register
 from .method.residual import LIMIT_MM
+from .method.verdict import Verdict
 from .warned import warned
 
 # How the scans come to the network: by our own steps, by Anima's programs, or as they are, without skull and bias.
@@ -38,19 +42,27 @@ class Result:
 
     mask: sitk.Image  # uint8, 1 where a lesion is new
     probability: sitk.Image  # float32 in [0, 1]
-    lesions: list[Lesion]
+    changes: sitk.Image  # uint8, 1 + the place in change.KINDS of what became of a lesion
+    findings: Findings  # every lesion; its arrays lie on the same grid
+    shown: Labels  # the lesions' numbers in middle space, (z, y, x)
+    verdict: Verdict
+    grade: SelfGrade | None  # None: not tried
     aligned: Aligned
     pair: Pair  # what the network saw, in middle space
     quality: tuple[ScanQuality, ScanQuality]  # of baseline and follow-up, as they came
-    seconds: dict[
-        str, float
-    ]  # wall-clock of the steps that were taken, in order: brain, align, bias (or anima), predict, lesions, quality
+    # wall-clock of the steps that were taken, in order: brain, align, bias (or anima), predict, swap, quality, lesions, grade
+    seconds: dict[str, float]
     warnings: tuple[str, ...]  # each says what is odd and what to do
 
     @property
     def incomparable(self) -> Mask:
         """The brain where too much motion is left to compare voxels, (z, y, x) on the pair's grid."""
         return self.aligned.residual.incomparable(self.pair.grid) & self.pair.brain
+
+    @property
+    def lesions(self) -> list[Lesion]:
+        """The new ones, largest first."""
+        return self.findings.new
 
     @property
     def volume_ml(self) -> float:
@@ -65,10 +77,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Steps:
-    """What to do before the network, where the scans decide and not the weights."""
+    """What to do where the user decides and not the weights."""
 
     preprocessing: Chain = "native"
     register: Register = "auto"  # see registration.align
+    fast: bool = False  # find new lesions alone: no vanished ones, no self-grade
 
 
 USUAL = Steps()
@@ -94,13 +107,15 @@ def segment(
     networks: Networks,
     brain_mask: sitk.Image | None = None,
     steps: Steps = USUAL,
+    baseline_lesions: sitk.Image | None = None,
 ) -> Result:
-    """Find the lesions of `followup` that `baseline` does not show.
+    """Find the lesions of `followup` that `baseline` does not show, and what is to be said besides.
 
-    A `brain_mask` on the follow-up's grid is used instead of ours. Raises InputError for scans that cannot be used
-    together.
+    A `brain_mask` on the follow-up's grid is used instead of ours. What lies in `baseline_lesions`, drawn on the
+    baseline's grid, is old. Raises InputError for scans that cannot be used together.
     """
-    config = networks.predictor.config
+    predictor = networks.predictor
+    config = predictor.config
     clock = Clock()
     with warned() as warnings:
         aligned, pair = prepare(
@@ -108,26 +123,39 @@ def segment(
         )
 
         channels = pair.channels()
-        probability = networks.predictor(channels, pair.brain)
-        probability = detection.without_known(
-            probability, channels, config.point, config.preprocess.spacing_mm
-        )
-        on_followup = _to_followup(probability, pair, followup, aligned)
+        maps = predictor.maps(channels, pair.brain)
+        new = detection.without_known(maps.new, channels, config.point, config.preprocess.spacing_mm)
         clock.lap("predict")
+        gone = None if steps.fast else assessment.vanished(maps, pair, predictor)
+        clock.lap("swap")
 
-        values = grids.array(on_followup)
-        mask = detection.lesion_mask(values, config.point, grids.voxel_mm3(followup))
-        anatomy = Anatomy(pair, grids.moved_grid(pair.grid, aligned.to_followup)) if mask.any() else None
-        found = lesions.describe(mask, values, followup, anatomy)
+        scans = quality.judge_pair(baseline, followup, aligned, pair)
+        judged = verdict.judge(scans, aligned.residual, pair)
+        clock.lap("quality")
+
+        drawn = None if baseline_lesions is None else _on_followup(baseline_lesions, followup, aligned)
+        marks = assessment.marks(maps, new, gone, pair, followup, aligned, config.point, judged, drawn)
+        _warn_of_incomparable(aligned, marks.new, followup)
+        found = findings.find(
+            marks, followup, Anatomy(pair, grids.moved_grid(pair.grid, aligned.to_followup))
+        )
+        numbers = grids.labels_on(grids.like(found.numbers, followup), pair.grid, aligned.to_followup)
+        shown: Labels = sitk.GetArrayFromImage(numbers)
+        found = assessment.looked_at(found, shown, pair, baseline, followup, aligned)
         clock.lap("lesions")
 
-        _warn_of_incomparable(aligned, mask, followup)
-        scans = quality.judge_pair(baseline, followup, aligned, pair)
-        clock.lap("quality")
+        graded = None
+        if not steps.fast:
+            graded = assessment.graded(pair, shown, followup, aligned, scans[1], predictor)
+        clock.lap("grade")
     return Result(
-        mask=grids.like(mask, followup),
-        probability=on_followup,
-        lesions=found,
+        mask=grids.like(marks.new, followup),
+        probability=grids.like(marks.probability, followup),
+        changes=grids.like(found.classes, followup),
+        findings=found,
+        shown=shown,
+        verdict=judged,
+        grade=graded,
         aligned=aligned,
         pair=pair,
         quality=scans,
@@ -206,10 +234,10 @@ def _as_they_are(
     return aligned, pair
 
 
-def _to_followup(probability: Array, pair: Pair, followup: sitk.Image, aligned: Aligned) -> sitk.Image:
-    """A probability of middle space on the follow-up's grid; untouched if the two are one grid."""
-    in_middle_space = grids.like(probability, pair.grid)
-    return grids.resample(in_middle_space, followup, aligned.to_followup.GetInverse())
+def _on_followup(drawn: sitk.Image, followup: sitk.Image, aligned: Aligned) -> Mask:
+    """A mask of the baseline's grid on the follow-up's, (z, y, x)."""
+    there = sitk.CompositeTransform([aligned.to_baseline, aligned.to_followup.GetInverse()])
+    return grids.mask_on(drawn, followup, there)
 
 
 def _warn_of_incomparable(aligned: Aligned, mask: Mask, followup: sitk.Image) -> None:

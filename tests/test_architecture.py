@@ -13,6 +13,7 @@ APP_ORDER = (
     {"files", "machine"},
     {"images"},
     {"phantom", "method", "scoring"},
+    {"assessment"},
     {"pipeline"},
     {"results"},
     {"patients"},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import machine_options, steps_options
+from .options import fast_option, machine_options, steps_options
 
 if TYPE_CHECKING:
     from ..method.registration import Register
@@ -38,6 +38,7 @@ SOURCE_HELP = "Folder of patients, BIDS data set, or CSV table with the columns 
     "--scheduler", help="Give the patients to the Dask cluster at this address, such as tcp://10.0.0.1:8786."
 )
 @steps_options
+@fast_option
 @machine_options
 def run(
     source: Path,
@@ -46,6 +47,7 @@ def run(
     scheduler: str | None,
     preprocessing: "Chain",
     register: "Register",
+    fast: bool,
     device: str,
     threads: int | None,
     weights: Path,
@@ -62,7 +64,7 @@ def run(
     from ..patients import bids, cohort
     from ..pipeline import Steps
 
-    steps = Steps(preprocessing, register)
+    steps = Steps(preprocessing, register, fast)
     cases, problems = cohort.find(source, output)
     if scheduler:
         from ..patients import cluster

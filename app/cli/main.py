@@ -10,7 +10,7 @@ import click
 
 from .. import __version__, machine
 from ..errors import InputError
-from .options import WEIGHTS, machine_options, scan_options
+from .options import WEIGHTS, fast_option, machine_options, scan_options
 
 if TYPE_CHECKING:  # torch and SimpleITK take seconds to import: --help must not wait for them
     from ..images.scan import Scan
@@ -95,12 +95,37 @@ def main(verbose: bool) -> None:
 @click.option(
     "--lesions", type=click.Path(path_type=Path), help="Also write a table of the lesions (.csv or .json)."
 )
+@click.option(
+    "--changes",
+    type=click.Path(path_type=Path),
+    help="Also write what became of every lesion: 1 new, 2 enlarged, 3 unchanged, 4 shrunken, 5 vanished.",
+)
 @click.option("--report", type=click.Path(path_type=Path), help="Also write a page to look at (.html).")
+@click.option(
+    "--text", type=click.Path(path_type=Path), help="Also write a text to paste into a report (.txt)."
+)
+@click.option(
+    "--text-template", type=click.Path(path_type=Path), help="Jinja template of that text, instead of ours."
+)
+@click.option("--label", default="", help="What page and text shall call the patient; default: nothing.")
+@click.option(
+    "--visits",
+    nargs=2,
+    default=("", ""),
+    metavar="BASELINE FOLLOWUP",
+    help="What page and text shall call the visits, such as their dates; default: nothing.",
+)
 @click.option(
     "--record",
     type=click.Path(path_type=Path),
     help="Also write what was done: versions, settings, hashes, seconds (.json).",
 )
+@click.option(
+    "--baseline-lesions",
+    type=click.Path(path_type=Path),
+    help="Mask of the lesions at baseline, on its grid, if they are drawn: what lies in them is old.",
+)
+@fast_option
 @machine_options
 def segment(
     baseline: Path,
@@ -108,8 +133,15 @@ def segment(
     output: Path,
     probability: Path | None,
     lesions: Path | None,
+    changes: Path | None,
     report: Path | None,
+    text: Path | None,
+    text_template: Path | None,
+    label: str,
+    visits: tuple[str, str],
     record: Path | None,
+    baseline_lesions: Path | None,
+    fast: bool,
     baseline_series: str | None,
     followup_series: str | None,
     brain_mask: Path | None,
@@ -122,14 +154,21 @@ def segment(
     """Find the new lesions of one patient."""
     from ..patients.segmenter import Segmenter
     from ..pipeline import Steps
+    from ..results import words
     from ..results.outputs import Outputs
+    from ..results.text import TEMPLATE, Heading
 
-    outputs = Outputs.named(output, probability, lesions, report, record)
+    outputs = Outputs.named(
+        output, lesions, probability=probability, changes=changes, report=report, text=text, record=record
+    )
     outputs.check()
+    heading = Heading(label, *visits, text_template or TEMPLATE)
     scans = _find(baseline, baseline_series), _find(followup, followup_series)
-    segmenter = Segmenter.load(weights, device, threads, Steps(preprocessing, register))
-    result = segmenter.segment_files(*scans, outputs, brain_mask)
+    segmenter = Segmenter.load(weights, device, threads, Steps(preprocessing, register, fast))
+    result = segmenter.segment_files(*scans, outputs, brain_mask, baseline_lesions, heading)
     click.echo(f"{result.in_words()}: {output}")
+    for sentence in words.summary(result):
+        click.echo(sentence)
 
 
 @main.command()

@@ -34,6 +34,15 @@ def steps_options(command: Any) -> Any:
     return command
 
 
+def fast_option(command: Any) -> Any:
+    """What may be left out."""
+    return click.option(
+        "--fast",
+        is_flag=True,
+        help="Find new lesions alone: no vanished ones, and nothing is painted to see what could be missed.",
+    )(command)
+
+
 def scan_options(command: Any) -> Any:
     """A patient's two scans, and how they are prepared."""
     command = steps_options(command)

@@ -183,6 +183,12 @@ class Series:
         """How messages about it begin."""
         return f"{self.folder}: series {self.number}"
 
+    def instance_numbers(self) -> list[str]:
+        """How viewers number the slices, in the order of the volume: Instance Number, or the frame in a multi-frame file."""
+        if len(self.files) == 1:
+            return [str(one.frame + 1) for one in self.slices]
+        return [_text(header, "InstanceNumber") or "?" for header in self.full_headers()]
+
     def full_headers(self) -> list[Dataset]:
         """All there is about each file but its pixels; single slices in the order of the volume."""
         return [

@@ -47,6 +47,28 @@ def scores(probability: Array, components: Labels, minimum_volume_mm3: float, vo
     return found
 
 
+def candidates(probability: Array, point: OperatingPoint, voxel_mm3: float) -> Mask:
+    """Voxels (z, y, x) of all components larger than the minimum volume that are certain in one voxel at least.
+
+    What `lesion_mask` keeps is among them; what is not kept was held back, and a reader should know.
+    """
+    above = larger(probability > point.threshold, point.minimum_volume_mm3, voxel_mm3)
+    components, count = ndimage.label(above)
+    keep = np.zeros(count + 1, dtype=bool)
+    keep[components[above & (probability > point.certain)]] = True
+    mask: Mask = keep[components]
+    return mask
+
+
+def larger(mask: Mask, volume_mm3: float, voxel_mm3: float) -> Mask:
+    """The components of a mask (z, y, x) that are larger than a volume."""
+    components, _ = ndimage.label(mask)
+    keep = np.bincount(components.ravel()) * voxel_mm3 > volume_mm3
+    keep[0] = False
+    kept: Mask = keep[components]
+    return kept
+
+
 def without_known(probability: Array, scans: Array, point: OperatingPoint, spacing_mm: float) -> Array:
     """The probability (z, y, x), brought down to the threshold in lesions that the baseline shows, too.
 

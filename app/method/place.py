@@ -19,7 +19,7 @@ Side = Literal["left", "right", "midline"]
 Region = Literal["periventricular", "near the cortex", "infratentorial", "deep white matter", "undetermined"]
 
 FLUID = 0.5  # scaled intensity below which a voxel of the brain is fluid: two spreads under the brain's mode
-MIDLINE_MM = 3.0  # a centre so near the mirror plane is on neither side
+MIDLINE_SHARE = 0.25  # of a lesion on the lesser side of the mirror plane: with more it is on neither side
 PERIVENTRICULAR_MM = (
     4.0  # from the lesion's nearest voxel to a ventricle, whose rim is too bright to be taken for fluid
 )
@@ -85,10 +85,10 @@ class Anatomy:
         return Place(self._side(in_brain), self._region(points, in_brain))
 
     def _side(self, in_brain: Points) -> Side:
-        left_mm = float(in_brain[:, 0].mean() * self.frame.spread_mm[0])
-        if abs(left_mm) < MIDLINE_MM:
+        on_the_left = float(np.mean(in_brain[:, 0] > 0))
+        if MIDLINE_SHARE < on_the_left < 1 - MIDLINE_SHARE:
             return "midline"
-        return "left" if left_mm > 0 else "right"
+        return "left" if on_the_left > 0.5 else "right"
 
     def _region(self, points: Points, in_brain: Points) -> Region:
         if np.mean(_quadratic(in_brain, INFRATENTORIAL) > 0) > 0.5:

@@ -3,7 +3,7 @@
 The order is the authors': N4 on the unmasked head, then the brain, then the intensity of each scan alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ class Pair:
     followup: Array
     brain: Mask  # (z, y, x), where both scans show brain
     grid: sitk.Image  # places the arrays in middle space
+    shared: float = 1.0  # of the brain that was found, the part that both scans show
 
     def channels(self) -> Array:
         """(2, z, y, x): baseline, follow-up, 0 outside the brain."""
@@ -58,7 +59,8 @@ def correct(baseline: sitk.Image, followup: sitk.Image, brain: Mask, config: Pre
     before, after = (without_artefacts(scan, common, config) for scan in (baseline, followup))
     if config.match_histogram:
         after = match_histogram(after, template=before, brain=common)
-    return scale(before, after, common)
+    shared = float(common.sum()) / max(float(brain.sum()), 1.0)
+    return replace(scale(before, after, common), shared=shared)
 
 
 def without_artefacts(scan: sitk.Image, brain: Mask, config: PreprocessConfig) -> sitk.Image:

@@ -17,7 +17,10 @@ from . import bids, cases
 from .cases import Case
 from .segmenter import Segmenter
 
-SUMMARY_FIELDS = ("patient", "status", "new_lesions", "volume_ml", "seconds", "warnings", "problem")
+SUMMARY_FIELDS = (
+    *("patient", "status", "verdict", "new_lesions", "volume_ml", "vanished", "possible"),
+    *("smallest_found_mm3", "seconds", "warnings", "problem"),
+)
 
 logger = logging.getLogger(__name__)
 
@@ -131,11 +134,21 @@ def _row(outcome: Outcome) -> dict[str, object]:
     return {
         "patient": outcome.patient,
         "status": "done",
+        "verdict": done.comparison["verdict"],
         "new_lesions": done.new_lesions,
         "volume_ml": f"{done.volume_ml:.3f}",
+        "vanished": done.lesions["vanished"],
+        "possible": done.lesions["possible"],
+        "smallest_found_mm3": smallest_found_mm3(done),
         "seconds": f"{sum(done.seconds.values()):.1f}",
         "warnings": "; ".join(done.warnings),
     }
+
+
+def smallest_found_mm3(done: Record) -> str:
+    """The smallest painted size of which more than half was found; '' where none was, or none was painted."""
+    sizes = done.self_grade["sizes"] if done.self_grade else []
+    return next((f"{one['size_mm3']:g}" for one in sizes if 2 * one["found"] > one["painted"]), "")
 
 
 def time_left_s(outcomes: Sequence[Outcome], patients: int, elapsed_s: float) -> float | None:

@@ -15,6 +15,7 @@ from ..pipeline import USUAL, Clock, Networks, Result, Steps
 from ..results import record
 from ..results.outputs import Outputs
 from ..results.record import Record, Task
+from ..results.text import NOBODY, Heading
 from ..warned import warned
 
 logger = logging.getLogger(__name__)
@@ -39,16 +40,29 @@ class Segmenter:
         networks = Networks.load(weights, machine.choose_device(device))
         return Segmenter(networks, record.weights_sha256(weights), used, steps)
 
-    def task(self, baseline: Scan, followup: Scan, brain_mask: Path | None = None) -> Task:
+    def task(
+        self,
+        baseline: Scan,
+        followup: Scan,
+        brain_mask: Path | None = None,
+        baseline_lesions: Path | None = None,
+    ) -> Task:
         """What decides the result for these files. Raises InputError if one cannot be read."""
-        inputs = {"baseline": baseline.sha256(), "followup": followup.sha256()}
-        if brain_mask is not None:
-            inputs["brain_mask"] = file_sha256(brain_mask)
+        masks = {"brain_mask": brain_mask, "baseline_lesions": baseline_lesions}
+        inputs = {"baseline": baseline.sha256(), "followup": followup.sha256()} | {
+            name: file_sha256(path) for name, path in masks.items() if path is not None
+        }
         settings = {**dataclasses.asdict(self.steps), **self.networks.predictor.config.plain()}
         return Task(__version__, self.weights, settings, inputs)
 
     def segment_files(
-        self, baseline: Scan, followup: Scan, outputs: Outputs, brain_mask: Path | None = None
+        self,
+        baseline: Scan,
+        followup: Scan,
+        outputs: Outputs,
+        brain_mask: Path | None = None,
+        baseline_lesions: Path | None = None,
+        heading: Heading = NOBODY,
     ) -> Result:
         """Find the new lesions and write what `outputs` wants.
 
@@ -57,17 +71,18 @@ class Segmenter:
         """
         outputs.check_source(followup)
         clock = Clock()
-        task = self.task(baseline, followup, brain_mask)
+        task = self.task(baseline, followup, brain_mask, baseline_lesions)
         with warned({str(baseline.path): "baseline", str(followup.path): "follow-up"}) as warnings:
             scans = read_scans(baseline, followup)
             mask = storage.read_brain(brain_mask, scans[1]) if brain_mask else None
-            if self.task(baseline, followup, brain_mask) != task:
+            drawn = storage.read_mask(baseline_lesions, grid_of=scans[0]) if baseline_lesions else None
+            if self.task(baseline, followup, brain_mask, baseline_lesions) != task:
                 raise InputError("a scan was replaced while it was read; wanted files that nobody changes")
             clock.lap("read")
-            result = pipeline.segment(*scans, self.networks, mask, self.steps)
+            result = pipeline.segment(*scans, self.networks, mask, self.steps, drawn)
         result = dataclasses.replace(result, warnings=tuple(warnings))  # those of reading, too
         clock.lap("segment")
-        outputs.write_results(result, followup)
+        outputs.write_results(result, baseline, followup, heading)
         clock.lap("write")
         if outputs.record is not None:
             steps = {"read": clock.seconds["read"], **result.seconds, "write": clock.seconds["write"]}
@@ -84,7 +99,9 @@ class Segmenter:
             seconds={step: round(spent, 3) for step, spent in seconds.items()},
             warnings=list(result.warnings),
             alignment=record.alignment_of(result.aligned),
-            new_lesions=len(result.lesions),
+            comparison=record.comparison(result.verdict),
+            self_grade=record.self_grade(result.grade),
+            lesions=record.counts(result.findings),
             volume_ml=round(result.volume_ml, 3),
         )
 

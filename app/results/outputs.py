@@ -14,7 +14,8 @@ from ..images.scan import Scan
 from ..method.preprocessing import Pair
 from ..method.registration import Aligned
 from ..pipeline import Result
-from . import picture, report, tables
+from . import picture, report, tables, text
+from .text import NOBODY, Heading
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,9 @@ class Outputs:
     probability: Path | None = None
     lesions_csv: Path | None = None
     lesions_json: Path | None = None
+    changes: Path | None = None  # labels: what became of every lesion
     report: Path | None = None
+    text: Path | None = None
     record: Path | None = None  # versions, settings, hashes, seconds: see record.py
 
     @staticmethod
@@ -36,22 +39,21 @@ class Outputs:
             probability=folder / "probability.nii.gz",
             lesions_csv=folder / "lesions.csv",
             lesions_json=folder / "lesions.json",
+            changes=folder / "changes.nii.gz",
             report=folder / "report.html",
+            text=folder / "report.txt",
             record=folder / "run.json",
         )
 
     @staticmethod
-    def named(
-        mask: Path, probability: Path | None, lesions: Path | None, report: Path | None, record: Path | None
-    ) -> "Outputs":
+    def named(mask: Path, lesions: Path | None = None, **others: Path | None) -> "Outputs":
         """Those that a user names; the suffix of `lesions`, .csv or .json, tells the kind of table. Raises InputError for another."""
         kinds = {".csv": "lesions_csv", ".json": "lesions_json"}
         if lesions is None:
-            return Outputs(mask, probability, report=report, record=record)
+            return Outputs(mask, **others)
         if lesions.suffix.lower() not in kinds:
             raise InputError(f"{lesions}: not a table's name; wanted one that ends in .csv or .json")
-        table = {kinds[lesions.suffix.lower()]: lesions}
-        return Outputs(mask, probability, report=report, record=record, **table)
+        return Outputs(mask, **{kinds[lesions.suffix.lower()]: lesions}, **others)
 
     @staticmethod
     def in_bids(stem: Path) -> "Outputs":
@@ -65,7 +67,9 @@ class Outputs:
             probability=derivative("probseg.nii.gz"),
             lesions_csv=derivative("lesions.csv"),
             lesions_json=derivative("lesions.json"),
+            changes=derivative("dseg.nii.gz"),
             report=derivative("report.html"),
+            text=derivative("report.txt"),
             record=derivative("run.json"),
         )
 
@@ -77,7 +81,7 @@ class Outputs:
 
     def check(self) -> None:
         """Raise InputError before any work is done if a name or a folder cannot be written."""
-        for path in (None if self._is_segmentation else self.mask, self.probability):
+        for path in (None if self._is_segmentation else self.mask, self.probability, self.changes):
             if path is not None:
                 headers.suffix_of(path)
         for path in self.wanted().values():
@@ -94,20 +98,26 @@ class Outputs:
 
             dicom_seg.check(followup.series)
 
-    def write_results(self, result: Result, followup: Scan) -> None:
+    def write_results(
+        self, result: Result, baseline: Scan, followup: Scan, heading: Heading = NOBODY
+    ) -> None:
         """Write what is wanted of a result; the record, which is of more, is not. The mask comes last: where it is, the rest is.
 
         Images are placed by their headers where that of `followup` places it.
         """
         placed_by = followup.path if followup.series is None else None
-        if self.probability is not None:
-            storage.write(result.probability, self.probability, geometry_of=placed_by)
+        instances = _instances(baseline), _instances(followup)
+        for image, path in ((result.probability, self.probability), (result.changes, self.changes)):
+            if path is not None:
+                storage.write(image, path, geometry_of=placed_by)
         if self.lesions_csv is not None:
-            _write_text(tables.as_csv(result.lesions), self.lesions_csv)
+            _write_text(tables.as_csv(result.findings), self.lesions_csv)
         if self.lesions_json is not None:
-            _write_text(tables.as_json(result.lesions), self.lesions_json)
+            _write_text(tables.as_json(result.findings), self.lesions_json)
         if self.report is not None:
-            _write_text(report.page(result), self.report)
+            _write_text(report.page(result, heading, instances), self.report)
+        if self.text is not None:
+            _write_text(text.text(result, heading, instances), self.text)
         if self._is_segmentation and followup.series is not None:
             from ..images import dicom_seg
 
@@ -135,9 +145,14 @@ def write_prepared(pair: Pair, aligned: Aligned, folder: Path) -> None:
         unfinished.write_bytes(picture.png(picture.overview(pair)))
 
 
-def _write_text(text: str, path: Path) -> None:
+def _instances(scan: Scan) -> list[str] | None:
+    """DICOM's Instance Number of each slice, in the order of the volume; None for another kind of image."""
+    return None if scan.series is None else scan.series.instance_numbers()
+
+
+def _write_text(content: str, path: Path) -> None:
     with writing(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8", newline="")
+        unfinished.write_text(content, encoding="utf-8", newline="")
 
 
 def _check_folder(path: Path) -> None:

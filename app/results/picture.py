@@ -1,5 +1,6 @@
 """Slices of a scan as pictures, with the outline of a mask."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -13,10 +14,15 @@ from ..arrays import Array, Mask
 from ..method.preprocessing import Pair
 
 Rgb = npt.NDArray[np.uint8]
+Grey = npt.NDArray[np.uint8]
 Values = TypeVar("Values", bound=np.generic)
 
-BRIGHTEST = 2.5  # scaled intensity shown white; the brain's mode is 1
+WHITE = 1.8  # scaled intensity shown white at first; the brain's mode is 1
+BRIGHTEST = 2.5  # the brightest that a picture or the viewer can be set to show
+STEEPEST = 1.0  # change of scaled intensity, four spreads, shown white or black
+FINER = 2  # pixels of a crop a voxel: a browser's own enlarging is too coarse
 OUTLINE = (255, 40, 40)
+JPEG_QUALITY = 85
 
 
 def plane(
@@ -47,17 +53,60 @@ def slice_rgb(scan: Array, mask: Mask, axis: int, centre: tuple[int, ...], half_
 
 def outline_path(mask: Mask) -> str:
     """The edges between the pixels inside and outside a mask (rows, columns) as an SVG path in pixels: 'M1 1h3M1 4h3...'."""
-    padded = np.pad(mask, 1).astype(np.int8)
+    box = ndimage.find_objects(mask.astype(np.uint8))
+    if not box:
+        return ""
+    top, left = (side.start for side in box[0])
+    padded = np.pad(mask[box[0]], 1).astype(np.int8)
     steps = []
-    for edges, line in (
-        (np.diff(padded, axis=0)[:, 1:-1], "M{1} {0}h{2}"),
-        (np.diff(padded, axis=1)[1:-1].T, "M{0} {1}v{2}"),
+    for edges, first, across, line in (
+        (np.diff(padded, axis=0)[:, 1:-1], top, left, "M{1} {0}h{2}"),
+        (np.diff(padded, axis=1)[1:-1].T, left, top, "M{0} {1}v{2}"),
     ):
         for at, row in enumerate(edges):
             runs, count = ndimage.label(row != 0)
             for run in ndimage.find_objects(runs, count):
-                steps.append(line.format(at, run[0].start, run[0].stop - run[0].start))
+                steps.append(line.format(first + at, across + run[0].start, run[0].stop - run[0].start))
     return "".join(steps)
+
+
+def crop(scan: Array, axis: int, centre: tuple[int, ...], half_width: int) -> Grey:
+    """That plane as grey values, 0 to BRIGHTEST as black to white, `FINER` pixels a voxel by cubic splines."""
+    return _grey(_finer(plane(scan, axis, centre, half_width)) / BRIGHTEST)
+
+
+def difference(pair: Pair, axis: int, centre: tuple[int, ...], half_width: int) -> Grey:
+    """Follow-up minus baseline in that plane: grey where nothing changes, white where the follow-up is brighter."""
+    before, after = (plane(scan, axis, centre, half_width) for scan in (pair.baseline, pair.followup))
+    change = (after - before) * plane(pair.brain, axis, centre, half_width)
+    return _grey(0.5 + _finer(change) / STEEPEST / 2)
+
+
+def mosaic(volume: npt.NDArray[Values], starts: Sequence[int], columns: int) -> npt.NDArray[Values]:
+    """Axial slices (z, y, x) of these z side by side, row after row of `columns`; 0 where the last row is not full."""
+    rows = -(-len(starts) // columns)
+    _, height, width = volume.shape
+    sheet = np.zeros((rows * height, columns * width), dtype=volume.dtype)
+    for number, start in enumerate(starts):
+        top, left = number // columns * height, number % columns * width
+        sheet[top : top + height, left : left + width] = volume[start]
+    return sheet
+
+
+def _finer(cut: Array) -> Array:
+    """Pixels divided by `FINER`, edges kept where they are, so that outlines in voxels fit."""
+    finer: Array = ndimage.zoom(cut, FINER, order=3, mode="nearest", grid_mode=True)
+    return finer
+
+
+def _grey(shares: npt.NDArray[np.floating]) -> Grey:
+    grey: Grey = np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)
+    return grey
+
+
+def grey(scan: npt.NDArray[np.float32]) -> Grey:
+    """Scaled intensities as bytes, 0 to BRIGHTEST as black to white."""
+    return _grey(scan / BRIGHTEST)
 
 
 def overview(pair: Pair) -> Rgb:
@@ -73,9 +122,17 @@ def overview(pair: Pair) -> Rgb:
 
 def png(picture: Rgb) -> bytes:
     """(rows, columns, 3) or, grey, (rows, columns) as the bytes of a PNG file."""
+    return _packed(picture, ".png")
+
+
+def jpeg(picture: Rgb) -> bytes:
+    """The same as the bytes of a JPEG file: a fifth of the size, for what is looked at as a whole."""
+    return _packed(picture, ".jpg")
+
+
+def _packed(picture: Rgb, suffix: str) -> bytes:
+    image = sitk.GetImageFromArray(np.ascontiguousarray(picture), isVector=picture.ndim == 3)
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "slice.png"
-        sitk.WriteImage(
-            sitk.GetImageFromArray(np.ascontiguousarray(picture), isVector=picture.ndim == 3), str(path)
-        )
+        path = Path(folder) / f"picture{suffix}"
+        sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=JPEG_QUALITY)
         return path.read_bytes()

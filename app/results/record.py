@@ -10,9 +10,13 @@ from typing import Any
 
 from ..files import writing
 from ..method import checkpoint
+from ..method.change import KINDS
+from ..method.findings import Findings
+from ..method.grade import CONTRAST_SPREADS, SelfGrade
 from ..method.registration import Aligned
+from ..method.verdict import Verdict
 
-SCHEMA_VERSION = 1  # of schemas/run.schema.json
+SCHEMA_VERSION = 2  # of schemas/run.schema.json
 LIBRARIES = ("torch", "SimpleITK", "numpy")
 
 
@@ -23,7 +27,7 @@ class Task:
     program: str  # version of this program
     weights: dict[str, str]  # file name: SHA-256
     settings: dict[str, Any]  # how the scans are prepared, and the config that the weights carry
-    inputs: dict[str, str]  # baseline, follow-up and, if given, brain mask: SHA-256
+    inputs: dict[str, str]  # baseline, follow-up and, if given, the masks: SHA-256
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,46 @@ class Record:
     seconds: dict[str, float]  # wall-clock of each step, in order
     warnings: list[str]
     alignment: dict[str, Any]  # how the two heads lay: see `alignment_of`
-    new_lesions: int
+    comparison: dict[str, Any]  # verdict and reasons
+    self_grade: dict[str, Any] | None  # what was painted and found; None: not tried
+    lesions: dict[str, int | None]  # how many of each kind; None: not looked for
     volume_ml: float  # of all new lesions together
+
+    @property
+    def new_lesions(self) -> int:
+        """How many are new."""
+        return self.lesions["new"] or 0
+
+
+def comparison(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as the record has it."""
+    return {"verdict": verdict.grade, "reasons": [reason.words for reason in verdict.reasons]}
+
+
+def self_grade(grade: SelfGrade | None) -> dict[str, Any] | None:
+    """A self-grade as the record has it."""
+    if grade is None:
+        return None
+    sizes = [
+        {
+            "size_mm3": found.size_mm3,
+            "painted": found.painted,
+            "found": found.found,
+            "interval": [round(limit, 3) for limit in found.interval()],
+        }
+        for found in grade.found
+    ]
+    return {"contrast_spreads": CONTRAST_SPREADS, "seed": grade.seed, "sizes": sizes}
+
+
+def counts(findings: Findings) -> dict[str, int | None]:
+    """How many lesions of each kind there are. None: not looked for."""
+    found: dict[str, int | None] = {kind: len(findings.of_kind(kind)) for kind in (*KINDS, "possible")}
+    if not findings.looked_for_vanished:
+        found["vanished"] = None
+    if findings.load_mm3 is None:
+        found |= dict.fromkeys(("enlarged", "unchanged", "shrunken"))
+    return found
 
 
 def weights_sha256(folder: Path) -> dict[str, str]:
@@ -82,12 +124,13 @@ def read_record(path: Path) -> Record | None:
         if document.pop("schema_version") != SCHEMA_VERSION:
             return None
         parts = {field.name: document.pop(field.name) for field in dataclasses.fields(Task)}
-        return Record(task=Task(**parts), **document.pop("result"), **document)
+        result = document.pop("result")
+        return Record(task=Task(**parts), **result, **document)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _document(record: Record) -> dict[str, Any]:
     parts = dataclasses.asdict(record)
-    result = {"new_lesions": parts.pop("new_lesions"), "volume_ml": parts.pop("volume_ml")}
+    result = {"lesions": parts.pop("lesions"), "volume_ml": parts.pop("volume_ml")}
     return {"schema_version": SCHEMA_VERSION, **parts.pop("task"), **parts, "result": result}

@@ -1,237 +1,273 @@
-"""One self-contained HTML page per patient: how many new lesions, where, and what they look like at both times.
+"""One self-contained HTML page per patient: what is new, what may be, what could have been missed, and whether the scans are fit to compare.
 
-The page itself is in page/: page.html, page.css, page.js, and NiiVue, the viewer. This file fills it in.
+The page itself is in page/: page.html, page.css, page.js, text.txt, and NiiVue, the viewer. This file fills it in.
 """
 
 import base64
 import gzip
 import hashlib
-import html
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from scipy import ndimage
 
-from .. import __version__
-from ..arrays import Labels
+from ..arrays import Labels, Mask
 from ..images import grids
-from ..method import lesions, place
+from ..method import change, place
+from ..method.change import KINDS
+from ..method.findings import Findings
 from ..method.lesions import Lesion
 from ..method.preprocessing import Pair
 from ..pipeline import Result
-from . import picture
+from . import picture, text
+from .picture import Grey
+from .text import NOBODY, Heading, Instances
 
 PAGE = Path(__file__).resolve().parent / "page"
-HALF_WIDTH = 40  # voxels of the working grid, about 1 mm, round a lesion's centre
-SHOWN = 50  # lesions with pictures; the table and the viewer have them all
+CROP_MM = 40.0  # a side
+SHOWN = 50  # lesions with pictures; the tables and the viewer have them all
 MARGIN_MM = 8.0  # round the brain, of what the page carries of the scans
-LARGEST = 255  # the viewer's labels are bytes; lesions beyond it are drawn like the last
+STEP_MM = 3.0  # between the slices of the mosaic
+COLUMNS = 6  # of the mosaic
+WINDOWS = {
+    "usual": picture.WHITE,
+    "fluid": 1.4,
+    "bright lesions": picture.BRIGHTEST,
+}  # scaled intensity that is white
+TIMES = ("baseline", "follow-up", "difference")
+CLASSES = (*KINDS, "possible")  # of the viewer's outlines, from 1
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A way to cut a head."""
+
+    name: str
+    seen_from: str
+    axis: int  # across it
+    sides: tuple[str, str]  # what lies left and right on screen
+
+
 PLANES = (
-    ("axial", 0, "R", "L"),
-    ("coronal", 1, "R", "L"),
-    ("sagittal", 2, "A", "P"),
-)  # axis across, what lies left and right on screen
-
-Grey = npt.NDArray[np.uint8]
+    Plane("axial", "from above", 0, ("R", "L")),
+    Plane("coronal", "from the front", 1, ("R", "L")),
+    Plane("sagittal", "from the left", 2, ("A", "P")),
+)
 
 
-def page(result: Result) -> str:
-    """The page as text. It names no file and no patient, and its policy forbids it to load anything."""
-    labels = lesions_in_middle_space(result)
-    centres = [shown_at(lesion.number, labels) for lesion in result.lesions]
+def page(result: Result, heading: Heading = NOBODY, instances: Instances = (None, None)) -> str:
+    """The page as text. It names no file, and no patient but what `heading` says; its policy forbids it to load anything.
+
+    `instances` are DICOM's Instance Numbers of the slices of both scans.
+    """
     script, niivue = (PAGE / "page.js").read_text(encoding="utf-8"), (PAGE / "niivue.umd.js").read_bytes()
-    box = _box(result.pair)
-    volumes = {
-        "baseline_volume": _volume(_grey(result.pair.baseline), result, box),
-        "followup_volume": _volume(_grey(result.pair.followup), result, box),
-        "lesions_volume": _volume(np.minimum(labels, LARGEST).astype(np.uint8), result, box),
-    }
-    return Template((PAGE / "page.html").read_text(encoding="utf-8")).substitute(
+    at = centres(result.shown, len(result.findings.all()))
+    listed = [lesion for lesion in result.findings.all() if lesion.kind != "unchanged"]
+    licences = ("niivue.LICENSE.txt", "niivue.bundled-LICENSES.txt")
+    pages = Environment(
+        loader=FileSystemLoader(PAGE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return pages.get_template("page.html").render(
+        **text.said(result, heading, instances),
+        text=text.text(result, heading, instances),
         policy=_policy(script.encode(), niivue),
-        style=(PAGE / "page.css").read_text(encoding="utf-8"),
-        headline=html.escape(result.in_words()),
-        lesions=_table(result.lesions),
-        pictures=_pictures(result, labels, centres),
+        style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
+        windows=WINDOWS,
+        first_white=picture.WHITE,
+        brightest=picture.BRIGHTEST,
+        crop_mm=CROP_MM,
+        times=TIMES,
+        pictures=[_lesion(lesion, at[lesion.number - 1], result) for lesion in listed[:SHOWN]],
+        left_out=len(listed) > SHOWN,
+        projections=[_projection(plane, result) for plane in PLANES],
+        mosaic=_mosaic(result),
         quality=_quality(result),
+        alignment=_alignment(result),
+        surface_mm=change.SURFACE_MM,
         periventricular=f"{place.PERIVENTRICULAR_MM:.0f}",
         cortex=f"{place.CORTEX_MM:.0f}",
-        version=__version__,
-        licences=html.escape(
-            "\n".join(
-                (PAGE / name).read_text(encoding="utf-8")
-                for name in ("niivue.LICENSE.txt", "niivue.bundled-LICENSES.txt")
-            )
-        ),
-        facts=_json(_facts(result, centres)),
+        licences="\n".join((PAGE / name).read_text(encoding="utf-8") for name in licences),
+        facts=_json(_facts(result, at)),
+        volumes=_volumes(result),
         niivue=base64.b64encode(gzip.compress(niivue, mtime=0)).decode("ascii"),
-        script=script,
-        **volumes,
+        script=Markup(script),
     )
 
 
-def lesions_in_middle_space(result: Result) -> Labels:
-    """The lesions' numbers on the grid of the pair: (z, y, x), 0 elsewhere."""
-    numbered = grids.like(lesions.numbered(grids.array(result.mask) > 0), result.mask)
-    resampled = grids.labels_on(numbered, result.pair.grid, result.aligned.to_followup)
-    labels: Labels = sitk.GetArrayFromImage(resampled)
-    return labels
+def centres(labels: Labels, count: int) -> list[tuple[int, int, int] | None]:
+    """Of lesions 1 to `count`, the voxel (z, y, x) nearest to the centre, which may itself lie outside a bent lesion.
+
+    None where no voxel's centre is in the lesion.
+    """
+    found: list[tuple[int, int, int] | None] = [None] * count
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None:
+            voxels = np.argwhere(labels[box] == number)
+            nearest = voxels[((voxels - voxels.mean(axis=0)) ** 2).sum(axis=1).argmin()]
+            z, y, x = (int(at + side.start) for at, side in zip(nearest, box, strict=True))
+            found[number - 1] = (z, y, x)
+    return found
 
 
-def shown_at(number: int, labels: Labels) -> tuple[int, int, int] | None:
-    """The voxel (z, y, x) of a lesion nearest to its centre, which may itself lie outside a bent one. None if no voxel's centre is in the lesion."""
-    voxels = np.argwhere(labels == number)
-    if len(voxels) == 0:
-        return None
-    z, y, x = voxels[((voxels - voxels.mean(axis=0)) ** 2).sum(axis=1).argmin()].tolist()
-    return z, y, x
+def classes(findings: Findings, labels: Labels) -> npt.NDArray[np.uint8]:
+    """The class of each voxel of numbered lesions: 0, or 1 + its place in `CLASSES`."""
+    table = [0, *(1 + CLASSES.index(lesion.kind) for lesion in findings.all())]
+    found: npt.NDArray[np.uint8] = np.array(table, dtype=np.uint8)[labels]
+    return found
 
 
-def _facts(result: Result, centres: list[tuple[int, int, int] | None]) -> dict[str, object]:
+def rings(classed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A line one voxel wide about each lesion, of its class, so that the lesion itself stays in sight."""
+    around = ndimage.maximum_filter(classed, footprint=ndimage.generate_binary_structure(3, 2))
+    return np.where(classed == 0, around, 0).astype(np.uint8)
+
+
+def _facts(result: Result, at: list[tuple[int, int, int] | None]) -> dict[str, object]:
     """What page.js needs to know."""
     grid = _placed(result)
     places = [
-        lesion.centre_ras_mm if at is None else grids.to_ras_mm(grid, at)
-        for lesion, at in zip(result.lesions, centres, strict=True)
+        lesion.centre_ras_mm if voxel is None else grids.to_ras_mm(grid, voxel)
+        for lesion, voxel in zip(result.findings.all(), at, strict=True)
     ]
     return {
+        "brightest": picture.BRIGHTEST,
+        "classes": CLASSES,
         "lesions": [
-            {"number": lesion.number, "shown_at_ras_mm": [round(side, 2) for side in place_mm]}
-            for lesion, place_mm in zip(result.lesions, places, strict=True)
-        ]
+            {"number": number, "shown_at_ras_mm": [round(side, 2) for side in place_mm]}
+            for number, place_mm in enumerate(places, start=1)
+        ],
     }
 
 
-def _table(found: list[Lesion]) -> str:
-    if not found:
-        return "<p>No new lesion was found.</p>"
-    rows = "".join(
-        f'<tr data-lesion="{lesion.number}" tabindex="0"><td>{lesion.number}</td><td class="words">{_place(lesion)}</td>'
-        f"<td>{lesion.volume_mm3:.0f}</td><td>{lesion.diameter_mm:.1f}</td><td>{_millimetres(lesion.centre_ras_mm)}</td>"
-        f"<td>{lesion.mean_probability:.2f}</td><td>{lesion.peak_probability:.2f}</td></tr>"
-        for lesion in found
-    )
-    return (
-        '<table><thead><tr><th>lesion</th><th class="words">where</th><th>volume, mm³</th><th>diameter, mm</th>'
-        "<th>centre, mm<br>(right, anterior, superior)</th><th>mean<br>probability</th><th>peak<br>probability</th></tr></thead>"
-        f'<tbody>{rows}</tbody></table><p class="note screen-only">Click a row to see the lesion in the viewer.</p>'
-    )
+def _lesion(lesion: Lesion, at: tuple[int, int, int] | None, result: Result) -> dict[str, Any]:
+    """A lesion's pictures: in each plane baseline, follow-up and difference, and the outlines to draw on them."""
+    if at is None:
+        return {"lesion": lesion, "planes": []}
+    pair = result.pair
+    half_width = round(CROP_MM / 2 / min(pair.grid.GetSpacing()))
+    planes = []
+    for plane in PLANES:
+        images = [
+            picture.crop(pair.baseline, plane.axis, at, half_width),
+            picture.crop(pair.followup, plane.axis, at, half_width),
+            picture.difference(pair, plane.axis, at, half_width),
+        ]
+        planes.append(
+            {
+                "name": plane.name,
+                "sides": plane.sides,
+                "images": [base64.b64encode(picture.png(image)).decode("ascii") for image in images],
+                "drawn": _drawn(
+                    picture.plane(result.shown, plane.axis, at, half_width), result, lesion.number
+                ),
+            }
+        )
+    return {"lesion": lesion, "planes": planes}
 
 
-def _place(lesion: Lesion) -> str:
-    return html.escape(lesion.place.in_words()) if lesion.place else "not known"
+def _drawn(labels: Labels, result: Result, chosen: int | None = None) -> dict[str, Any]:
+    """The outlines of the lesions of a picture (rows, columns), as SVG paths in its pixels."""
+    rows, columns = labels.shape
+    kinds = {lesion.number: lesion.kind for lesion in result.findings.all()}
+    paths = [
+        {"kind": kinds[number], "chosen": number == chosen, "d": picture.outline_path(labels == number)}
+        for number in np.setdiff1d(labels, 0).tolist()
+    ]
+    return {"rows": rows, "columns": columns, "paths": paths}
 
 
-def _millimetres(ras_mm: tuple[float, float, float]) -> str:
-    return ", ".join(str(round(side)) for side in ras_mm).replace("-", "−")
+def _projection(plane: Plane, result: Result) -> dict[str, Any]:
+    """The brain's outline and the first lesions but the unchanged, seen through."""
+    box = _box(result.pair)
+    labels = result.shown[box]
+
+    def through(mask: Mask) -> Mask:
+        flat: Mask = np.asarray(mask.any(axis=plane.axis))
+        return flat if plane.axis == 0 else flat[::-1]  # upwards in the others
+
+    marks = []
+    boxes = ndimage.find_objects(labels, max_label=len(result.findings.all()))
+    listed = [lesion for lesion in result.findings.all() if lesion.kind != "unchanged"]
+    for lesion in listed[:SHOWN]:
+        lesion_box = boxes[lesion.number - 1]
+        if lesion_box is None:
+            continue
+        mark = np.zeros(labels.shape, dtype=bool)
+        mark[lesion_box] = labels[lesion_box] == lesion.number
+        seen = through(mark)
+        rows, columns = np.nonzero(seen)
+        number_at = {"x": int(columns.max()) + 2, "y": int(rows.min())}
+        marks.append(
+            {"number": lesion.number, "kind": lesion.kind, "d": picture.outline_path(seen), **number_at}
+        )
+    outline = through(result.pair.brain[box])
+    return {
+        "name": plane.seen_from,
+        "sides": plane.sides,
+        "rows": outline.shape[0],
+        "columns": outline.shape[1],
+        "brain": picture.outline_path(outline),
+        "marks": marks,
+    }
 
 
-def _quality(result: Result) -> str:
+def _mosaic(result: Result) -> dict[str, Any]:
+    """Axial slices of the follow-up every `STEP_MM`, each with the marks from it to the next."""
+    box = _box(result.pair)
+    followup, classed = result.pair.followup[box], classes(result.findings, result.shown[box])
+    step = max(round(STEP_MM / result.pair.grid.GetSpacing()[2]), 1)
+    starts = range(0, len(followup), step)
+    slabs = np.stack([classed[start : start + step].max(axis=0) for start in starts])
+    sheet = picture.mosaic(picture.grey(followup), starts, COLUMNS)
+    marked = picture.mosaic(slabs, range(len(slabs)), COLUMNS)
+    return {
+        "rows": sheet.shape[0],
+        "columns": sheet.shape[1],
+        "paths": [
+            {"kind": kind, "d": picture.outline_path(marked == place)}
+            for place, kind in enumerate(CLASSES, start=1)
+            if (marked == place).any()
+        ],
+        "image": base64.b64encode(picture.jpeg(sheet)).decode("ascii"),
+        "step_mm": step * result.pair.grid.GetSpacing()[2],
+    }
+
+
+def _quality(result: Result) -> list[tuple[str, tuple[str, str]]]:
+    """What was measured of each scan: what, and in words for baseline and follow-up."""
     before, after = result.quality
-    brain_ml = np.count_nonzero(result.pair.brain) * grids.voxel_mm3(result.pair.grid) / 1000
-    scans = (
-        ("grid", before.grid, after.grid),
-        ("noise, of the brain's signal", f"{before.noise_percent:.1f} %", f"{after.noise_percent:.1f} %"),
+    return [
+        ("grid", (before.grid, after.grid)),
+        ("noise, of the brain's signal", (f"{before.noise_percent:.1f} %", f"{after.noise_percent:.1f} %")),
         (
             "edges within slices are blurred over",
-            f"{before.edge_width_mm:.1f} mm",
-            f"{after.edge_width_mm:.1f} mm",
+            (f"{before.edge_width_mm:.1f} mm", f"{after.edge_width_mm:.1f} mm"),
         ),
-    )
-    rows = "".join(
-        f'<tr><td class="words">{name}</td><td class="words">{one}</td><td class="words">{other}</td></tr>'
-        for name, one, other in scans
-    )
-    warnings = "".join(f'<p class="warning">{html.escape(warning)}</p>' for warning in result.warnings)
-    return (
-        f'{warnings or "<p>No warnings.</p>"}<table><thead><tr><th></th><th class="words">baseline</th><th class="words">follow-up</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table>"
-        f"<p>Alignment: {html.escape(result.aligned.in_words())} Brain seen in both scans: {brain_ml:.0f} ml.</p>"
-    )
-
-
-def _pictures(result: Result, labels: Labels, centres: list[tuple[int, int, int] | None]) -> str:
-    if not result.lesions:
-        return "<p>Nothing to show.</p>"
-    shown = [
-        _lesion(lesion, at, result, labels)
-        for lesion, at in list(zip(result.lesions, centres, strict=True))[:SHOWN]
     ]
-    left_out = (
-        f'<p class="note">Pictures of the {SHOWN} largest lesions only; the table and the viewer have all.</p>'
-        if len(result.lesions) > SHOWN
-        else ""
-    )
-    return "".join(shown) + left_out
 
 
-def _lesion(lesion: Lesion, at: tuple[int, int, int] | None, result: Result, labels: Labels) -> str:
-    """A lesion's slices: where they lie, and the three planes at both times."""
-    title = f"<h3>Lesion {lesion.number}: {_place(lesion)}, {lesion.volume_mm3:.0f} mm³</h3>"
-    if at is None:
-        return f'<div class="lesion" data-lesion="{lesion.number}">{title}<p>Too small to be drawn.</p></div>'
-    pair = result.pair
-    pairs = []
-    for plane, axis, left, right in PLANES:
-        outlines = _outlines(picture.plane(labels, axis, at, HALF_WIDTH), lesion.number)
-        sides = "".join(
-            f"<figure>{_picture(picture.plane(_grey(scan), axis, at, HALF_WIDTH), outlines, left, right, f'{plane}, {time}')}"
-            f"<figcaption>{plane}, {time}</figcaption></figure>"
-            for time, scan in (("baseline", pair.baseline), ("follow-up", pair.followup))
-        )
-        pairs.append(f'<div class="pair">{sides}</div>')
-    slices = _whole(lesion.number, at, pair, labels) + "".join(pairs)
-    return (
-        f'<div class="lesion" data-lesion="{lesion.number}">{title}<div class="slices">{slices}</div></div>'
-    )
+def _alignment(result: Result) -> list[str]:
+    brain_ml = np.count_nonzero(result.pair.brain) * grids.voxel_mm3(result.pair.grid) / 1000
+    return [
+        f"Alignment: {result.aligned.in_words()}",
+        f"Brain seen in both scans: {brain_ml:.0f} ml, {100 * result.pair.shared:.0f} % of what was found.",
+    ]
 
 
-def _whole(number: int, at: tuple[int, int, int], pair: Pair, labels: Labels) -> str:
-    """The whole axial slice of the follow-up, with a square where the other pictures look."""
-    _, rows, columns = _box(pair)
-    outlines = _outlines(labels[at[0]][rows, columns], number)
-    corner = at[2] - HALF_WIDTH - columns.start, at[1] - HALF_WIDTH - rows.start
-    square = f'<rect x="{corner[0]}" y="{corner[1]}" width="{2 * HALF_WIDTH}" height="{2 * HALF_WIDTH}"/>'
-    drawn = _picture(
-        _grey(pair.followup[at[0]][rows, columns]),
-        outlines + square,
-        "R",
-        "L",
-        "axial, follow-up, whole",
-        "picture whole",
-    )
-    return f"<figure>{drawn}<figcaption>axial, follow-up, whole</figcaption></figure>"
-
-
-def _picture(grey: Grey, drawn: str, left: str, right: str, words: str, kind: str = "picture") -> str:
-    """A slice (rows, columns) with what is drawn on it, in pixels, and the letters of its sides."""
-    source = base64.b64encode(picture.png(grey)).decode("ascii")
-    rows, columns = grey.shape
-    return (
-        f'<div class="{kind}"><img alt="{words}" width="{columns}" height="{rows}" src="data:image/png;base64,{source}">'
-        f'<svg viewBox="0 0 {columns} {rows}">{drawn}</svg><b>{left}</b><b>{right}</b></div>'
-    )
-
-
-def _outlines(labels: Labels, number: int) -> str:
-    """This lesion's outline and the others', as SVG paths."""
-    others = picture.outline_path((labels != 0) & (labels != number))
-    return (
-        f'<path class="other" d="{others}"/><path class="this" d="{picture.outline_path(labels == number)}"/>'
-    )
-
-
-def _grey(scan: npt.NDArray[np.float32]) -> Grey:
-    """Scaled intensities as bytes, 0 to picture.BRIGHTEST as black to white."""
-    grey: Grey = np.rint(np.clip(scan / picture.BRIGHTEST, 0, 1) * 255).astype(np.uint8)
-    return grey
-
-
-def _box(pair: Pair) -> tuple[slice, slice, slice]:
+def _box(pair: Pair) -> Box:
     """The brain and a margin: (z, y, x)."""
     margins = [round(MARGIN_MM / side) for side in pair.grid.GetSpacing()[::-1]]
     brain = ndimage.find_objects(pair.brain.astype(np.uint8))[0]
@@ -247,10 +283,20 @@ def _placed(result: Result) -> sitk.Image:
     return grids.moved_grid(result.pair.grid, result.aligned.to_followup)
 
 
-def _volume(values: Grey, result: Result, box: tuple[slice, slice, slice]) -> str:
-    """A volume (z, y, x) of the pair, cut to the box, in the follow-up's space, as base64 of a .nii.gz file."""
+def _volumes(result: Result) -> dict[str, str]:
+    """What the viewer shows, each as base64 of a .nii.gz file."""
+    outlines = rings(classes(result.findings, result.shown))
+    return {
+        "baseline": _volume(picture.grey(result.pair.baseline), result),
+        "followup": _volume(picture.grey(result.pair.followup), result),
+        "outlines": _volume(outlines, result),
+    }
+
+
+def _volume(values: Grey, result: Result) -> str:
+    """A volume (z, y, x) of the pair, cut to the box, in the follow-up's space."""
     whole = grids.like(values, _placed(result))
-    z, y, x = box
+    z, y, x = _box(result.pair)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "volume.nii.gz"
         sitk.WriteImage(whole[x, y, z], str(path), useCompression=True)
@@ -262,9 +308,10 @@ def _policy(*scripts: bytes) -> str:
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode('ascii')}'" for script in scripts
     )
-    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+    policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+    return Markup(policy)
 
 
 def _json(content: object) -> str:
     """JSON that cannot end the script element that holds it."""
-    return json.dumps(content).replace("<", "\\u003c")
+    return Markup(json.dumps(content).replace("<", "\\u003c"))

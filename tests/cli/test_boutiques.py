@@ -23,6 +23,7 @@ NOT_ON_A_PLATFORM = {
     "--device",  # auto: the platform decides what there is
     "--baseline-series",  # DICOM: platforms hand over files, not folders
     "--followup-series",
+    "--visits",  # two values for one option
 }
 
 

@@ -12,7 +12,7 @@ from app.method import place, preprocessing
 from app.method.place import Anatomy
 from app.method.preprocessing import Pair
 
-# (left, posterior, superior) of one voxel, and what to say
+# (left, posterior, superior) of the middle of three voxels side by side, and what to say
 PLACES = {
     "at the left ventricle's outer wall, 22 mm from the middle": ((23.0, 26.0, 6.0), "left, periventricular"),
     "at the right one's": ((-23.0, 26.0, 6.0), "right, periventricular"),
@@ -21,6 +21,9 @@ PLACES = {
     "in the brainstem": ((0.0, 14.0, -40.0), "midline, infratentorial"),
     "14 mm and more from fluid": ((30.0, -2.0, 22.0), "left, deep white matter"),
 }
+
+
+ASIDE_MM = np.array([(-2.0, 0.0, 0.0), (0.0, 0.0, 0.0), (2.0, 0.0, 0.0)])
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +40,17 @@ def anatomy(pair: Pair) -> Anatomy:
 
 @pytest.mark.parametrize(("point", "words"), PLACES.values(), ids=PLACES)
 def test_a_known_place_in_words(anatomy: Anatomy, point: tuple[float, ...], words: str) -> None:
-    assert anatomy.place(np.array([point])).in_words() == words
+    assert anatomy.place(point + ASIDE_MM).in_words() == words
 
 
 def test_a_turned_head_gives_the_same_words(pair: Pair) -> None:
     """Turned by 17, 11 and 14 degrees and moved: what is left in the head stays left."""
     motion = sitk.Euler3DTransform((0, 0, 0), 0.3, -0.2, 0.25, (20, -30, 10))
     turned = Anatomy(pair, grids.moved_grid(pair.grid, motion))
-    said = [turned.place(np.array([motion.TransformPoint(point)])).in_words() for point, _ in PLACES.values()]
+    said = [
+        turned.place(np.array([motion.TransformPoint(one) for one in (point + ASIDE_MM).tolist()])).in_words()
+        for point, _ in PLACES.values()
+    ]
     assert said == [words for _, words in PLACES.values()]
 
 
@@ -55,7 +61,16 @@ def test_a_mirrored_head_swaps_the_sides(pair: Pair) -> None:
     )
     for (left, posterior, superior), words in PLACES.values():
         swapped = {"left": "right", "right": "left", "midline": "midline"}[words.split(",")[0]]
-        assert mirrored.place(np.array([(-left, posterior, superior)])).side == swapped
+        assert mirrored.place(np.array((-left, posterior, superior)) + ASIDE_MM).side == swapped
+
+
+def test_only_what_the_mirror_plane_passes_through_is_midline(anatomy: Anatomy) -> None:
+    """The plane is the phantom's own, at 0: three voxels of ten beyond it are enough, one is not."""
+    rows = {
+        beyond: np.array([(2.0 * k - 1, 14.0, -40.0) for k in range(1 - beyond, 11 - beyond)])
+        for beyond in (1, 3)
+    }
+    assert {beyond: anatomy.place(row).side for beyond, row in rows.items()} == {1: "left", 3: "midline"}
 
 
 def test_without_ventricles_nothing_is_said_of_what_lies_beside_them(pair: Pair) -> None:

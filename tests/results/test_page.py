@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ import numpy.typing as npt
 import pytest
 import SimpleITK as sitk
 
-from app.images import grids
 from app.pipeline import Result
 from app.results import report
-from tests.results.made_up_result import make_result
+from tests.results.made_up_result import make_result, without_lesions
 
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
@@ -85,9 +83,9 @@ class Page:
 
     def picture(self, selector: str, folder: Path) -> npt.NDArray[np.float64]:
         """An element as it is shown: (rows, columns, 3)."""
-        (folder / "element.png").write_bytes(
-            self.driver.find_element("css selector", selector).screenshot_as_png
-        )
+        element = self.driver.find_element("css selector", selector)
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        (folder / "element.png").write_bytes(element.screenshot_as_png)
         return sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "element.png")))[..., :3].astype(float)
 
     def crosshair_ras_mm(self, viewer: int) -> list[float]:
@@ -262,6 +260,47 @@ def test_one_scan_alone_is_drawn_at_its_new_size(page: Page, tmp_path: Path) -> 
     assert (shown.max(axis=-1) > 60).mean() > 0.05
 
 
+def test_the_crosshair_can_be_put_away(page: Page, tmp_path: Path) -> None:
+    def blue() -> int:
+        picture = page.picture("#followup-canvas", tmp_path)
+        return int(np.count_nonzero(picture[..., 2] - picture[..., 0] > 60))
+
+    with_it = blue()
+    page.click("#crosshair")
+    assert blue() < with_it / 10
+    page.click("#crosshair")
+    assert blue() == with_it
+
+
+def test_the_window_is_that_of_the_pictures_and_of_the_viewer(page: Page, tmp_path: Path) -> None:
+    """White at 2.5 instead of 1.8 times the brain's mode: all is darker by 1.8 / 2.5, in the viewer and in the pictures."""
+    page.click("input[name=planes][value='0']")
+    page.click("#crosshair")
+    page.click("#overlay")
+    parts = ("#baseline-canvas", ".plane .image-0 .picture")
+    page.ask("setWhite(1.8)")
+    usual = [np.median(grey[grey > 60]) for grey in (page.picture(part, tmp_path)[..., 0] for part in parts)]
+    page.ask("setWhite(2.5)")
+    assert page.ask("return document.getElementById('white-at').textContent") == "2.50"
+    wide = [np.median(grey[grey > 60]) for grey in (page.picture(part, tmp_path)[..., 0] for part in parts)]
+    page.ask("setWhite(1.8)")
+    page.click("#crosshair")
+    page.click("#overlay")
+    assert np.array(wide) / usual == pytest.approx([1.8 / 2.5] * 2, rel=0.03)
+
+
+def test_on_a_narrow_screen_nothing_is_cut_off(page: Page) -> None:
+    narrow = {"width": 480, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
+    widths = page.ask(
+        "return [innerWidth, document.documentElement.scrollWidth, "
+        "Math.max(...[...document.querySelectorAll('body *')].map(one => one.getBoundingClientRect().right))]"
+    )
+    page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert widths[0] == 480
+    assert max(widths[1:]) <= 480
+
+
 def test_print_is_the_page_without_the_viewer(page: Page) -> None:
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     shown = {
@@ -284,15 +323,16 @@ def test_without_webgl_the_page_says_so_and_the_slices_stay(file: Path, tmp_path
         assert page.ask("return getComputedStyle(panes).display") == "none"
         page.click("tr[data-lesion='2']")
         assert page.ask("return document.querySelector('.lesion.chosen').dataset.lesion") == "2"
-        assert page.ask(
-            "return [...document.images].every(image => image.complete && image.naturalWidth > 0)"
+        pictures = page.ask(
+            "return [...document.querySelectorAll('.shade')].map(one => getComputedStyle(one).backgroundImage.slice(0, 15))"
         )
+        assert set(pictures) == {'url("data:image'}
         assert page.complaints() == []
 
 
 def test_no_lesion_opens_too(browser: Page, result: Result, tmp_path: Path) -> None:
-    nothing = replace(result, mask=grids.like(grids.array(result.mask) * 0 > 0, result.mask), lesions=[])
-    (tmp_path / "report.html").write_text(report.page(nothing), encoding="utf-8", newline="")
+    page = report.page(without_lesions(result))
+    (tmp_path / "report.html").write_text(page, encoding="utf-8", newline="")
     browser.open(tmp_path / "report.html")
     assert browser.ask("return document.body.dataset.viewer") == "ready"
     assert browser.complaints() == []

@@ -31,6 +31,7 @@ DONE = Record(
         {
             "preprocessing": "none",
             "register": "auto",
+            "fast": True,
             "network": {},
             "preprocess": {},
             "windows": {},
@@ -53,7 +54,16 @@ DONE = Record(
         "residual_mm": 0.9,
         "verdict": "same head",
     },
-    new_lesions=2,
+    comparison={"verdict": "with caution", "reasons": ["thick slices"]},
+    self_grade=None,
+    lesions={
+        "new": 2,
+        "enlarged": None,
+        "unchanged": None,
+        "shrunken": None,
+        "vanished": None,
+        "possible": 1,
+    },
     volume_ml=0.125,
 )
 
@@ -87,11 +97,18 @@ def test_a_segmented_patient_is_recorded_as_the_schema_says(
     assert document["settings"] == {
         "preprocessing": "native",
         "register": "auto",
+        "fast": False,
         **COARSE.plain(),
     }
     assert (document["device"], document["threads"]) == ("cpu", 1)
     assert list(document["seconds"]) == ["read", *result.seconds, "write"]
-    assert document["result"] == {"new_lesions": len(result.lesions), "volume_ml": round(result.volume_ml, 3)}
+    assert document["result"]["lesions"]["new"] == len(result.lesions)
+    assert document["result"]["volume_ml"] == round(result.volume_ml, 3)
+    assert document["comparison"]["verdict"] == result.verdict.grade
+    assert result.grade is not None
+    assert [size["found"] for size in document["self_grade"]["sizes"]] == [
+        one.found for one in result.grade.found
+    ]
     # no path, no machine: neither where the scans lie, nor this repository, nor the host's name
     assert str(scans[0].parent) not in text
     assert str(REPOSITORY) not in text
@@ -115,6 +132,7 @@ def test_a_record_reads_back(tmp_path: Path) -> None:
         "{}",
         '{"schema_version": 1}',
         '{"schema_version": 2, "program": "0.1.0"}',
+        '{"schema_version": 3, "program": "0.1.0"}',
         b"\xff",
     ],
 )

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -11,11 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
 from app.images import grids
+from app.method.verdict import Reason, Verdict
 from app.pipeline import Result
 from app.results import picture, report
-from tests.results.made_up_result import make_result
+from app.results.text import Heading
+from tests.results.made_up_result import make_result, without_lesions
 
 
 @pytest.fixture(scope="module")
@@ -40,26 +44,74 @@ class _Page(HTMLParser):
 def test_the_page_counts_and_shows_each_lesion_and_loads_nothing(result: Result) -> None:
     text = report.page(result)
     page = _Page(text)
-    assert "2 new lesions, 0.28 ml" in text  # 216 + 64 mm3
+    assert "<h1>2 new lesions, 0.28 ml</h1>" in text  # 216 + 64 mm3
+    assert "1 vanished (0.03 ml); 1 mark that may be a lesion, not counted" in text
     assert "not a medical device" in text
-    assert page.tags.count("tr") == 1 + 2 + 1 + 3  # both tables with their heads
-    assert page.tags.count("img") == 2 * 7  # the whole slice, and three planes at two times
-    assert all(source.startswith("data:image/png;base64,") for source in page.loaded)
+    assert text.count('<tr data-lesion="') == 4
+    assert text.count('<div class="lesion" data-lesion="') == 4
+    assert text.count('role="img" aria-label="axial, difference"') == 2 * 4  # without and with outlines
+    assert page.loaded == []
+    assert all(
+        source.startswith("data:image/") for source in re.findall(r"url\(([^)]*)\)", text.split("<script")[0])
+    )
     assert "default-src 'none'" in text
 
 
 def test_what_is_said_cannot_become_markup(result: Result) -> None:
-    text = report.page(replace(result, warnings=("</script><script>alert(1)</script>",)))
-    assert "&lt;/script&gt;&lt;script&gt;alert(1)" in text
+    evil = "</script><script>alert(1)</script>"
+    odd = replace(result, warnings=(evil,), verdict=Verdict("with caution", (Reason("with caution", evil),)))
+    text = report.page(odd, Heading(evil, evil, evil))
+    assert text.count("&lt;/script&gt;&lt;script&gt;alert(1)") >= 6
     assert text.count("<script>") == 1  # page.js
 
 
 def test_a_page_without_lesions_says_so(result: Result) -> None:
-    nothing = replace(result, mask=result.mask * 0, probability=result.probability * 0, lesions=[])
-    text = report.page(nothing)
-    assert "0 new lesions, 0.00 ml" in text
-    assert "No new lesion was found." in text
-    assert _Page(text).tags.count("img") == 0
+    text = report.page(without_lesions(result))
+    assert "<h1>No new lesion found</h1>" in text
+    assert "No vanished lesion was found." in text
+    assert 'class="lesion"' not in text
+    assert "Possible: not counted" not in text
+
+
+def test_more_vanished_than_new_asks_for_the_order(result: Result) -> None:
+    assert 'id="order"' not in report.page(result)
+    page = report.page(make_result(has_new=False))
+    assert "1 lesion at baseline is gone, and none are new" in page
+    assert "are the scans in the right order?" in page
+
+
+def test_a_pair_that_cannot_be_compared_says_so_first(result: Result) -> None:
+    reason = Reason("not comparable", "the scans show two patients")
+    text = report.page(replace(result, verdict=Verdict("not comparable", (reason,))))
+    assert "<h1>Not comparable: 1 possible lesion</h1>" in text
+    assert '<li class="not-comparable">the scans show two patients</li>' in text
+
+
+def test_what_could_have_been_missed_is_said_with_its_interval(result: Result) -> None:
+    text = report.page(result)
+    assert "5 of 10 of 30 mm³ (3.9 mm across) are found (95 % interval: 24 to 76 %)" in text
+    assert "9 of 10 of 100 mm³ (5.8 mm across) are found (95 % interval: 60 to 98 %)" in text
+    fast = report.page(make_result(fast=True))
+    assert "Not tried (--fast)" in fast
+    assert "Not looked for (--fast)." in fast
+
+
+def test_patient_and_visits_are_named_only_if_asked_for(result: Result) -> None:
+    assert 'class="label"' not in report.page(result)
+    named = report.page(result, Heading("Trial 7, 012", "2023-01-31", "2024-02-15"))
+    assert '<p class="label">Trial 7, 012. Baseline: 2023-01-31. Follow-up: 2024-02-15.</p>' in named
+
+
+def test_slices_are_those_of_the_files_with_dicom_s_own_numbers(result: Result) -> None:
+    """Slice k of 56 is stored as image 100 + k at baseline, as 200 + k at follow-up."""
+    lesion = result.lesions[0]
+    assert lesion.slices is not None
+    before, after = lesion.slices
+    numbers = tuple([str(first + k) for k in range(1, 57)] for first in (100, 200))
+    assert f"{before} (image {100 + before}) / {after} (image {200 + after})" in report.page(
+        result,
+        instances=numbers,  # type: ignore[arg-type]
+    )
 
 
 def test_more_lesions_than_are_pictured_are_all_in_the_table(
@@ -67,33 +119,58 @@ def test_more_lesions_than_are_pictured_are_all_in_the_table(
 ) -> None:
     monkeypatch.setattr(report, "SHOWN", 1)
     page = report.page(result)
-    assert page.count('<tr data-lesion="') == 2
+    assert page.count('<tr data-lesion="') == 4
     assert page.count('<div class="lesion"') == 1
-    assert "Pictures of the 1 largest lesions only" in page
+    assert "Pictures of the first 1 only" in page
 
 
 def test_the_viewer_s_volumes_lie_where_the_follow_up_does(result: Result, tmp_path: Path) -> None:
-    """Middle space is turned against the follow-up: the middle of each lesion, in the viewer's file, lies where the table says."""
+    """Middle space is turned against the follow-up: the middle of each outline, in the viewer's file, lies where the table says."""
     page = report.page(result)
-    packed = re.search(r'id="lesions-volume">([^<]+)<', page).group(1)  # type: ignore[union-attr]
-    (tmp_path / "lesions.nii.gz").write_bytes(base64.b64decode(packed))
-    volume = sitk.ReadImage(str(tmp_path / "lesions.nii.gz"))
-    labels = sitk.GetArrayFromImage(volume)
-    for lesion in result.lesions:
-        middle = np.argwhere(labels == lesion.number).mean(axis=0)
-        assert grids.to_ras_mm(volume, tuple(middle)) == pytest.approx(lesion.centre_ras_mm, abs=0.7)
-        shown = json.loads(re.search(r'id="facts">([^<]+)<', page).group(1))["lesions"][lesion.number - 1]  # type: ignore[union-attr]
+    packed = re.search(r'id="outlines-volume">([^<]+)<', page).group(1)  # type: ignore[union-attr]
+    (tmp_path / "outlines.nii.gz").write_bytes(base64.b64decode(packed))
+    volume = sitk.ReadImage(str(tmp_path / "outlines.nii.gz"))
+    drawn = sitk.GetArrayFromImage(volume)
+    facts = json.loads(re.search(r'id="facts">([^<]+)<', page).group(1))  # type: ignore[union-attr]
+    pieces, _ = ndimage.label(drawn, np.ones((3, 3, 3)))
+    middles = [
+        grids.to_ras_mm(volume, tuple(middle))
+        for middle in ndimage.center_of_mass(drawn > 0, pieces, range(1, 5))
+    ]
+    for lesion, shown in zip(result.findings.all(), facts["lesions"], strict=True):
+        nearest = min(middles, key=lambda middle: math.dist(middle, lesion.centre_ras_mm))
+        assert nearest == pytest.approx(lesion.centre_ras_mm, abs=0.7)
         assert shown["shown_at_ras_mm"] == pytest.approx(lesion.centre_ras_mm, abs=1.5)
+    assert sorted(np.unique(drawn)) == [0, 1, 5, 6]  # new, vanished, possible
+
+
+def test_an_outline_leaves_the_lesion_in_sight() -> None:
+    """A cube of 3: its faces' 6 x 9 neighbours and its edges' 12 x 3."""
+    classed = np.zeros((7, 7, 7), dtype=np.uint8)
+    classed[2:5, 2:5, 2:5] = 5
+    drawn = report.rings(classed)
+    assert not drawn[classed > 0].any()
+    assert np.count_nonzero(drawn == 5) == 54 + 36
 
 
 def test_a_lesion_on_the_left_is_drawn_on_the_right_between_r_and_l(result: Result) -> None:
-    """The larger lesion lies in the patient's left half, the smaller in the right one: radiological convention."""
+    """The first lesion lies in the patient's left half, the second in the right one: radiological convention."""
     page = report.page(result)
-    for number, on_the_right in ((1, True), (2, False)):
-        section = page.split(f'<div class="lesion" data-lesion="{number}">')[1]
-        width, path = re.search(r'viewBox="0 0 (\d+) .*?class="this" d="M(\d+) ', section).groups()  # type: ignore[union-attr]
-        assert (int(path) > int(width) / 2) == on_the_right
-        assert re.search(r"<b>(.)</b><b>(.)</b>", section).groups() == ("R", "L")  # type: ignore[union-attr]
+    mosaic = re.search(r'class="mosaic".*?viewBox="0 0 (\d+).*?<path class="new" d="M(\d+)', page, re.DOTALL)
+    width, path = mosaic.groups()  # type: ignore[union-attr]
+    tile = int(width) / report.COLUMNS
+    assert int(path) % tile > tile / 2
+    section = page.split('<div class="lesion" data-lesion="1">')[1]
+    assert re.search(r"<b>(.)</b><b>(.)</b>", section).groups() == ("R", "L")  # type: ignore[union-attr]
+
+
+def test_a_bent_lesion_is_shown_inside_itself() -> None:
+    labels = np.zeros((3, 9, 9), dtype=np.int32)
+    labels[1, 1:8, 1] = labels[1, 1:8, 7] = labels[1, 7, 1:8] = 2  # a U, its centre empty
+    assert report.centres(labels, 2)[0] is None
+    at = report.centres(labels, 2)[1]
+    assert at is not None
+    assert labels[at] == 2
 
 
 def test_the_vendored_viewer_is_the_one_whose_hash_is_kept() -> None:

@@ -2,7 +2,9 @@
 "use strict";
 
 const FLICKER_MS = 600;
-const MARKED = 0.4; // opacity of the lesions over the scans
+// Colours of the outlines, in the order of facts.classes; page.css has the same.
+const COLOURS = { new: "ff3b30", enlarged: "ff9500", unchanged: "8e9aa6", shrunken: "34c7a5", vanished: "4da3ff", possible: "ffd60a" };
+const CROSSHAIR = 0.5; // width, voxels
 const facts = JSON.parse(document.getElementById("facts").textContent);
 const panes = document.getElementById("panes");
 let viewers = []; // of the baseline and of the follow-up, once they are there
@@ -16,6 +18,10 @@ for (const row of document.querySelectorAll("tr[data-lesion]")) {
   });
 }
 document.getElementById("overlay").addEventListener("change", (event) => markLesions(event.target.checked));
+document.getElementById("crosshair").addEventListener("change", (event) => viewers.forEach((viewer) => viewer.setCrosshairWidth(event.target.checked ? CROSSHAIR : 0)));
+document.getElementById("white").addEventListener("input", (event) => setWhite(Number(event.target.value)));
+for (const radio of document.querySelectorAll("input[name=window]")) radio.addEventListener("change", () => setWhite(Number(radio.value)));
+document.getElementById("copy").addEventListener("click", copyText);
 for (const radio of document.querySelectorAll("input[name=show]")) radio.addEventListener("change", () => show(radio.value));
 for (const radio of document.querySelectorAll("input[name=planes]")) {
   radio.addEventListener("change", () => viewers.forEach((viewer) => viewer.setSliceType(Number(radio.value))));
@@ -44,7 +50,31 @@ function moveCrosshair(viewer, rasMm) {
 
 function markLesions(wanted) {
   document.body.classList.toggle("no-outlines", !wanted);
-  viewers.forEach((viewer) => viewer.setOpacity(1, wanted ? MARKED : 0));
+  viewers.forEach((viewer) => viewer.setOpacity(1, wanted ? 1 : 0));
+}
+
+/** Set the scaled intensity that is shown white, in the pictures and in the viewer; the volumes' 255 is facts.brightest. */
+function setWhite(white) {
+  document.documentElement.style.setProperty("--gain", String(facts.brightest / white));
+  document.getElementById("white").value = white;
+  document.getElementById("white-at").textContent = white.toFixed(2);
+  for (const radio of document.querySelectorAll("input[name=window]")) radio.checked = Number(radio.value) === white;
+  viewers.forEach((viewer) => {
+    viewer.volumes[0].cal_max = 255 * white / facts.brightest;
+    viewer.updateGLVolume();
+  });
+}
+
+/** Put the text on the clipboard; where the browser forbids it to a file, select it, so that Ctrl-C does. */
+async function copyText() {
+  const text = document.getElementById("text-to-copy");
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+    document.getElementById("copy").textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(text);
+    document.getElementById("copy").textContent = "Selected: press Ctrl-C";
+  }
 }
 
 /** Both scans side by side, one, or one after the other in the same place. */
@@ -99,8 +129,9 @@ async function openViewer(time) {
     sagittalNoseLeft: true,
     multiplanarLayout: 2, // axial, coronal, sagittal as tiles
     multiplanarShowRender: 0, // never
+    tileMargin: 14, // pixels about each plane, so that the letters of two do not meet
     show3Dcrosshair: false,
-    crosshairWidth: 0.5,
+    crosshairWidth: CROSSHAIR,
     crosshairColor: [0.3, 0.7, 1, 0.8],
     backColor: [0, 0, 0, 1],
     isColorbar: false,
@@ -111,13 +142,14 @@ async function openViewer(time) {
   });
   await viewer.attachToCanvas(document.getElementById(`${time}-canvas`));
   const scan = await niivue.NVImage.new(bytesOf(`${time}-volume`).buffer, `${time}.nii.gz`, "gray", 1);
-  const lesions = await niivue.NVImage.new(bytesOf("lesions-volume").buffer, "lesions.nii.gz", "red", MARKED);
+  viewer.addColormap("kinds", kindsColormap());
+  const outlines = await niivue.NVImage.new(bytesOf("outlines-volume").buffer, "outlines.nii.gz", "kinds", 1);
   scan.cal_min = 0;
-  scan.cal_max = 255;
-  lesions.cal_min = 0.5;
-  lesions.cal_max = 1;
+  scan.cal_max = 255 * Number(document.getElementById("white").value) / facts.brightest;
+  outlines.cal_min = 0;
+  outlines.cal_max = facts.classes.length;
   viewer.addVolume(scan);
-  viewer.addVolume(lesions);
+  viewer.addVolume(outlines);
   viewer.setInterpolation(false);
   viewer.setSliceType(3); // all planes
   viewer.onLocationChange = (location) => {
@@ -125,6 +157,19 @@ async function openViewer(time) {
     document.getElementById("position").textContent = `crosshair at ${places.join(", ")} mm`;
   };
   return viewer;
+}
+
+/** A colour for each class, nothing for 0; the volume holds whole classes, so that what lies between is never shown. */
+function kindsColormap() {
+  const colours = facts.classes.map((kind) => [0, 2, 4].map((at) => parseInt(COLOURS[kind].slice(at, at + 2), 16)));
+  const channel = (index) => [0, ...colours.map((colour) => colour[index])];
+  return {
+    R: channel(0),
+    G: channel(1),
+    B: channel(2),
+    A: [0, ...colours.map(() => 255)],
+    I: [0, ...colours.map((_, index) => Math.round((255 * (index + 1)) / colours.length))],
+  };
 }
 
 /** The bytes that a script element holds in base64. */

@@ -1,0 +1,160 @@
+"""What is said of two scans besides their new lesions: marks held back, what vanished, and what could have been missed."""
+
+from dataclasses import replace
+
+import numpy as np
+import SimpleITK as sitk
+
+from . import intensity
+from .arrays import Array, Labels, Mask
+from .config import OperatingPoint
+from .images import grids
+from .method import change, detection, findings, grade, painting
+from .method.findings import Findings, Marks
+from .method.grade import SelfGrade
+from .method.lesions import Lesion
+from .method.painting import Look
+from .method.predictor import LesionMaps, Predictor
+from .method.preprocessing import Pair
+from .method.quality import ScanQuality
+from .method.registration import Aligned
+from .method.verdict import Verdict
+
+DRAWN = 0.5  # probability above which a network's map of all lesions of a visit shows one
+
+
+def vanished(maps: LesionMaps, pair: Pair, predictor: Predictor) -> Array:
+    """Probability (z, y, x) of a lesion at baseline that the follow-up does not show.
+
+    Networks without such a map look at the scans in the other order.
+    """
+    swapped = pair.channels()[::-1].copy()
+    probability = predictor(swapped, pair.brain) if maps.vanished is None else maps.vanished
+    config = predictor.config
+    return detection.without_known(probability, swapped, config.point, config.preprocess.spacing_mm)
+
+
+def marks(
+    maps: LesionMaps,
+    new: Array,
+    gone: Array | None,
+    pair: Pair,
+    followup: sitk.Image,
+    aligned: Aligned,
+    point: OperatingPoint,
+    verdict: Verdict,
+    drawn: Mask | None,
+) -> Marks:
+    """All marks on the follow-up's grid. `new` and `gone` are probabilities in middle space without what is known.
+
+    `drawn` are the lesions at baseline as a site has them, (z, y, x) on the follow-up's grid.
+    """
+
+    def carried(values: Array) -> Array:
+        return grids.array(to_followup(values, pair, followup, aligned))
+
+    voxel_mm3 = grids.voxel_mm3(followup)
+    probability = carried(new)
+    mask = detection.lesion_mask(probability, point, voxel_mm3)
+    if drawn is not None:
+        mask = change.without_old(mask, drawn)
+    candidates = detection.candidates(maps.new, point, grids.voxel_mm3(pair.grid))
+    known = candidates & (new <= point.threshold)
+    smallest_mm3 = point.minimum_volume_mm3
+    possible = {
+        why: detection.larger(carried(held.astype(np.float32)) > 0.5, smallest_mm3, voxel_mm3)
+        for why, held in (
+            (findings.SHOWN_BEFORE, known),
+            (findings.UNCERTAIN, candidates & ~known),
+        )
+    }
+    if verdict.grade == "not comparable":
+        possible = {findings.NOT_COMPARABLE: mask, **possible}
+        mask = np.zeros_like(mask)
+    swapped = None if gone is None else carried(gone)
+    visits = [None if one is None else carried(one) > DRAWN for one in (maps.baseline, maps.followup)]
+    return Marks(
+        new=mask,
+        probability=probability,
+        vanished=None if swapped is None else detection.lesion_mask(swapped, point, voxel_mm3),
+        swapped=swapped,
+        possible=possible,
+        baseline=visits[0] if drawn is None else drawn,
+        followup=visits[1],
+    )
+
+
+def looked_at(
+    found: Findings, shown: Labels, pair: Pair, baseline: sitk.Image, followup: sitk.Image, aligned: Aligned
+) -> Findings:
+    """The same findings with each lesion's brightness at both visits and its slices in both scans.
+
+    `shown` (z, y, x) are the lesions' numbers in middle space.
+    """
+    voxels = np.bincount(shown.ravel(), minlength=len(found.all()) + 1)
+    sums = [
+        np.bincount(shown.ravel(), intensity.z_of(scan).ravel(), minlength=len(voxels))
+        for scan in (pair.baseline, pair.followup)
+    ]
+    to_middle = aligned.to_followup.GetInverse()
+
+    def seen(lesion: Lesion) -> Lesion:
+        right, anterior, superior = lesion.centre_ras_mm
+        at_followup = (-right, -anterior, superior)
+        at_baseline = aligned.to_baseline.TransformPoint(to_middle.TransformPoint(at_followup))
+        count = voxels[lesion.number]
+        z = (float(sums[0][lesion.number] / count), float(sums[1][lesion.number] / count)) if count else None
+        return replace(lesion, z=z, slices=(_slice(baseline, at_baseline), _slice(followup, at_followup)))
+
+    new, changed, possible = (
+        [seen(lesion) for lesion in listed] for listed in (found.new, found.changed, found.possible)
+    )
+    return replace(found, new=new, changed=changed, possible=possible)
+
+
+def graded(
+    pair: Pair,
+    shown: Labels,
+    followup: sitk.Image,
+    aligned: Aligned,
+    quality: ScanQuality,
+    predictor: Predictor,
+) -> SelfGrade:
+    """How many of the lesions that are painted into the follow-up are found by the same way as real ones."""
+    config, spacing_mm = predictor.config, predictor.config.preprocess.spacing_mm
+    painted = painting.paint(
+        pair.followup,
+        painting.white_matter(pair.baseline, pair.followup, pair.brain, spacing_mm),
+        shown > 0,
+        grade.SIZES_MM3 * grade.EACH,
+        Look(
+            grade.CONTRAST_SPREADS, quality.edge_width_mm, quality.slice_mm, _slice_axis(followup, pair.grid)
+        ),
+        spacing_mm,
+        np.random.default_rng(grade.SEED),
+    )
+    channels = replace(pair, followup=painted.scan).channels()
+    probability = detection.without_known(predictor(channels, pair.brain), channels, config.point, spacing_mm)
+    on_followup = grids.array(to_followup(probability, pair, followup, aligned))
+    mask = detection.lesion_mask(on_followup, config.point, grids.voxel_mm3(followup))
+    labels = grids.labels_on(
+        grids.like(painted.labels, pair.grid), followup, aligned.to_followup.GetInverse()
+    )
+    return SelfGrade(grade.count_found(sitk.GetArrayFromImage(labels), painted.sizes_mm3, mask), grade.SEED)
+
+
+def to_followup(values: Array, pair: Pair, followup: sitk.Image, aligned: Aligned) -> sitk.Image:
+    """Values (z, y, x) of middle space on the follow-up's grid; untouched if the two are one grid."""
+    return grids.resample(grids.like(values, pair.grid), followup, aligned.to_followup.GetInverse())
+
+
+def _slice(scan: sitk.Image, point: tuple[float, float, float]) -> int:
+    """The slice of a scan, as its file stores them and counted from 1, that is nearest to a point, LPS, mm."""
+    last = scan.GetSize()[2]
+    return int(np.clip(round(scan.TransformPhysicalPointToContinuousIndex(point)[2]) + 1, 1, last))
+
+
+def _slice_axis(scan: sitk.Image, grid: sitk.Image) -> int:
+    """The axis of arrays on `grid` that runs most nearly across the slices of a scan: those of its longest spacing."""
+    across = np.reshape(scan.GetDirection(), (3, 3))[:, int(np.argmax(scan.GetSpacing()))]
+    return 2 - int(np.argmax(np.abs(np.reshape(grid.GetDirection(), (3, 3)).T @ across)))

@@ -1,0 +1,68 @@
+"""A result as text to paste into a report: technique, comparison, findings, limits; by a template that a site can replace."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
+
+from .. import __version__
+from ..errors import InputError
+from ..pipeline import Result
+from . import words
+
+TEMPLATE = Path(__file__).resolve().parent / "page" / "text.txt"
+Instances = tuple[list[str] | None, list[str] | None]  # DICOM's Instance Number of each slice, of both scans
+
+
+@dataclass(frozen=True)
+class Heading:
+    """Whom and when a page is about, in a user's own words, and how the text is put: nothing is ever taken from headers."""
+
+    label: str = ""
+    baseline: str = ""  # date or session
+    followup: str = ""
+    template: Path = TEMPLATE  # of the text
+
+    def any(self) -> bool:
+        """Whether there is anything to say."""
+        return bool(self.label or self.baseline or self.followup)
+
+    def in_words(self) -> str:
+        """'Trial 7, patient 12. Baseline: 2023-01-31. Follow-up: 2024-02-15.'"""
+        parts = (("", self.label), ("Baseline: ", self.baseline), ("Follow-up: ", self.followup))
+        return " ".join(f"{name}{value}." for name, value in parts if value)
+
+
+NOBODY = Heading()
+
+
+def text(result: Result, heading: Heading = NOBODY, instances: Instances = (None, None)) -> str:
+    """The text. Raises InputError for a template that cannot be read or filled in."""
+    environment = SandboxedEnvironment(  # a template from elsewhere may say things, not do them
+        autoescape=False, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    try:
+        filled = environment.from_string(heading.template.read_text(encoding="utf-8"))
+        return filled.render(**said(result, heading, instances)).strip() + "\n"
+    except (OSError, UnicodeDecodeError, TemplateError) as error:
+        raise InputError(
+            f"{heading.template}: cannot be filled in ({error}); wanted a Jinja template of text"
+        ) from error
+
+
+def said(result: Result, heading: Heading, instances: Instances) -> dict[str, Any]:
+    """What a template can say."""
+    return {
+        "version": __version__,
+        "result": result,
+        "findings": result.findings,
+        "heading": heading,
+        "instances": instances,
+        "words": words,
+        "besides": words.besides(result.findings),
+        "order": words.order(result.findings),
+        "missed": words.missed(result),
+        "load": words.load(result.findings),
+    }

@@ -1,0 +1,76 @@
+"""All lesions of a pair in three lists, numbered without gaps: on bars of 2 mm3 voxels."""
+
+import numpy as np
+import SimpleITK as sitk
+
+from app.arrays import Mask
+from app.method import findings
+from app.method.findings import SHOWN_BEFORE, UNCERTAIN, Marks
+
+GRID = sitk.Image(40, 12, 1, sitk.sitkUInt8)
+GRID.SetSpacing((1.0, 1.0, 2.0))
+
+
+def _bar(row: int, length: int) -> Mask:
+    mask = np.zeros((1, 12, 40), dtype=bool)
+    mask[0, row, :length] = True
+    return mask
+
+
+def test_each_lesion_has_its_list_its_number_and_its_volumes() -> None:
+    new = _bar(0, 4) | _bar(2, 9)
+    found = findings.find(
+        Marks(
+            new=new,
+            probability=np.full(new.shape, 0.75, np.float32),
+            vanished=_bar(4, 6),
+            swapped=np.full(new.shape, 0.5, np.float32),
+            possible={
+                SHOWN_BEFORE: _bar(6, 3),
+                UNCERTAIN: _bar(8, 5) | _bar(0, 2),
+            },  # the last is in a new one
+        ),
+        GRID,
+    )
+    assert [(lesion.number, lesion.kind, lesion.volume_mm3) for lesion in found.all()] == [
+        (1, "new", 18),
+        (2, "new", 8),
+        (3, "vanished", 12),
+        (4, "possible", 10),
+        (5, "possible", 6),
+    ]
+    assert [lesion.why for lesion in found.possible] == [UNCERTAIN, SHOWN_BEFORE]
+    assert [(lesion.baseline_mm3, lesion.followup_mm3) for lesion in found.all()[:3]] == [
+        (0, 18),
+        (0, 8),
+        (12, 0),
+    ]
+    assert [lesion.mean_probability for lesion in found.all()[:3]] == [0.75, 0.75, 0.5]
+    assert found.load_mm3 is None
+    assert found.classes[0, :9:2, 0].tolist() == [1, 1, 5, 0, 0]
+    assert [int(found.numbers[0, row, 0]) for row in (0, 1, 2, 4, 6, 8)] == [2, 0, 1, 3, 5, 4]
+
+
+def test_a_possible_mark_that_touches_a_lesion_is_part_of_it() -> None:
+    mark = _bar(0, 9)
+    found = findings.find(
+        Marks(_bar(0, 4), np.zeros(mark.shape, np.float32), possible={UNCERTAIN: mark}), GRID
+    )
+    assert [lesion.number for lesion in found.all()] == [1]
+    assert not found.looked_for_vanished
+
+
+def test_with_a_drawn_baseline_the_load_of_both_visits_is_known() -> None:
+    old, gone = _bar(4, 20), _bar(6, 6)
+    found = findings.find(
+        Marks(_bar(0, 4), np.zeros(old.shape, np.float32), vanished=gone, baseline=old | gone), GRID
+    )
+    assert [lesion.kind for lesion in found.all()] == ["new", "unchanged", "vanished"]
+    assert found.load_mm3 == (52, 48)
+
+
+def test_nothing_is_three_empty_lists() -> None:
+    none = np.zeros((1, 12, 40), dtype=bool)
+    found = findings.find(Marks(none, none.astype(np.float32), none), GRID)
+    assert found.all() == []
+    assert not found.numbers.any()
