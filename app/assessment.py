@@ -1,4 +1,4 @@
-"""What is said of two scans besides their new lesions: marks held back, what vanished, and what could have been missed."""
+"""What is said of two scans besides their new lesions: what was held back, vanished, or could be missed."""
 
 from dataclasses import replace
 
@@ -45,9 +45,10 @@ def marks(
     verdict: Verdict,
     drawn: Mask | None,
 ) -> Marks:
-    """All marks on the follow-up's grid. `new` and `gone` are probabilities in middle space without what is known.
+    """All marks on the follow-up's grid.
 
-    `drawn` are the lesions at baseline as a site has them, (z, y, x) on the follow-up's grid.
+    `new` and `gone` are probabilities in middle space without what is known. `drawn` are the lesions at
+    baseline as a site has them, (z, y, x) on the follow-up's grid.
     """
 
     def carried(values: Array) -> Array:
@@ -149,12 +150,12 @@ def to_followup(values: Array, pair: Pair, followup: sitk.Image, aligned: Aligne
 
 
 def _slice(scan: sitk.Image, point: tuple[float, float, float]) -> int:
-    """The slice of a scan, as its file stores them and counted from 1, that is nearest to a point, LPS, mm."""
+    """The slice of a scan nearest to a point, LPS, mm: as its file stores them, counted from 1."""
     last = scan.GetSize()[2]
     return int(np.clip(round(scan.TransformPhysicalPointToContinuousIndex(point)[2]) + 1, 1, last))
 
 
 def _slice_axis(scan: sitk.Image, grid: sitk.Image) -> int:
-    """The axis of arrays on `grid` that runs most nearly across the slices of a scan: those of its longest spacing."""
+    """The axis of arrays on `grid` that runs most nearly along the longest spacing of a scan."""
     across = np.reshape(scan.GetDirection(), (3, 3))[:, int(np.argmax(scan.GetSpacing()))]
     return 2 - int(np.argmax(np.abs(np.reshape(grid.GetDirection(), (3, 3)).T @ across)))

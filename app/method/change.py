@@ -1,7 +1,8 @@
 """What became of every lesion of either visit? Plain arrays `(z, y, x)` on one grid, the follow-up's.
 
-Five kinds. A lesion is *new* where the network's map of new lesions has one, and *vanished* where its map of the swapped
-order has one. What is drawn at both visits is *enlarged*, *shrunken* or *unchanged*, by how far its surface has moved.
+Five kinds. A lesion is *new* where the network's map of new lesions has one, and *vanished* where its map of
+the swapped order has one. What is drawn at both visits is *enlarged*, *shrunken* or *unchanged*, by how far
+its surface has moved.
 """
 
 import logging
@@ -17,8 +18,8 @@ from ..arrays import Labels, Mask
 Kind = Literal["new", "enlarged", "unchanged", "shrunken", "vanished"]
 KINDS: tuple[Kind, ...] = get_args(Kind)  # in the order of their values in the mask of changes, from 1
 
-# Two drawings of one lesion differ by about half a voxel of 1 mm all around. A lesion has changed if a ball of its
-# volume would have to move its surface by more: 73 % of a lesion of 5 mm, 33 % of one of 10 mm.
+# Two drawings of one lesion differ by about half a voxel of 1 mm all around. A lesion has changed if a ball
+# of its volume would have to move its surface by more: 73 % of a lesion of 5 mm, 33 % of one of 10 mm.
 SURFACE_MM = 0.5
 OLD_SHARE = 0.5  # so much of a mark in lesions that a site has drawn at baseline makes all of it old
 
@@ -59,10 +60,11 @@ def without_old(new: Mask, drawn: Mask) -> Mask:
 def classify(
     new: Mask, vanished: Mask, baseline: Mask | None, followup: Mask | None, voxel_mm3: float
 ) -> Changes:
-    """Sort the lesions of both visits into the five kinds. New ones come first, in the order of their components.
+    """Sort the lesions of both visits into the five kinds. New ones come first, as their components do.
 
-    `baseline` and `followup` are all lesions of each visit, None where nobody has drawn them: with neither, new and
-    vanished lesions are all that can be told; with the baseline alone, the follow-up is what is left of it.
+    `baseline` and `followup` are all lesions of each visit, None where nobody has drawn them: with neither,
+    new and vanished lesions are all that can be told; with the baseline alone, the follow-up is what is left
+    of it.
     """
     nothing = np.zeros_like(new)
     before = nothing if baseline is None else baseline

@@ -48,7 +48,7 @@ def scores(probability: Array, components: Labels, minimum_volume_mm3: float, vo
 
 
 def candidates(probability: Array, point: OperatingPoint, voxel_mm3: float) -> Mask:
-    """Voxels (z, y, x) of all components larger than the minimum volume that are certain in one voxel at least.
+    """Voxels (z, y, x) of all components above the minimum volume that are certain in one voxel at least.
 
     What `lesion_mask` keeps is among them; what is not kept was held back, and a reader should know.
     """

@@ -37,7 +37,7 @@ class Marks:
 
 @dataclass(frozen=True)
 class Findings:
-    """Every lesion, with a number of its own: new ones first, largest first, then the changed, then the possible."""
+    """Every lesion by number: new ones, largest first, then the changed, then the possible."""
 
     new: list[Lesion]
     changed: list[Lesion]  # all other kinds: enlarged, unchanged, shrunken, vanished
@@ -106,7 +106,7 @@ def _order(changes: Changes) -> list[int]:
 
 
 def _add_possible(labels: Labels, possible: Mapping[str, Mask]) -> list[str]:
-    """Number marks that touch no lesion of `labels` (changed in place), largest first, and return why each is only possible."""
+    """Number marks that touch no lesion of `labels`, in place, largest first; return why each is possible."""
     last, reasons, components = int(labels.max()), list[str](), np.zeros(labels.shape, dtype=np.int32)
     for why, mask in possible.items():
         found, count = ndimage.label(mask & (components == 0))

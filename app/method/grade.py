@@ -1,4 +1,4 @@
-"""How much of what is new would be found on these very scans? Lesions of known size are painted into the follow-up."""
+"""How much of what is new would be found on these very scans? Known lesions are painted into them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class SelfGrade:
 
 
 def count_found(labels: Labels, sizes_mm3: Sequence[float], mask: Mask) -> tuple[Found, ...]:
-    """Of lesions 1, 2, ... of `labels` (z, y, x), those of which the mask covers more than `FOUND_SHARE`, by size."""
+    """How many lesions of `labels` (z, y, x) the mask covers by more than `FOUND_SHARE`, by size."""
     voxels = np.bincount(labels.ravel(), minlength=len(sizes_mm3) + 1)[1:]
     covered = np.bincount(labels[mask], minlength=len(sizes_mm3) + 1)[1:]
     found = covered > FOUND_SHARE * voxels

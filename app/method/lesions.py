@@ -15,7 +15,7 @@ from .place import Anatomy, Place
 
 @dataclass(frozen=True)
 class Lesion:
-    """A lesion, or a mark that may be one: voxels that share a face belong together, as in the official score."""
+    """A lesion, or a mark that may be one: voxels that share a face, as in the official score."""
 
     number: int  # 1 is the largest new one
     voxels: int

@@ -1,5 +1,6 @@
-"""How does a lesion of known size and contrast get into a scan? Plain arrays `(z, y, x)` on an isotropic grid.
+"""How does a lesion of known size and contrast get into a scan?
 
+Plain arrays `(z, y, x)` on an isotropic grid.
 Intensities are those of a prepared pair, see app.intensity.
 """
 
@@ -13,7 +14,7 @@ from scipy import ndimage
 from ..arrays import Array, Labels, Mask
 from ..intensity import BRIGHTEST, DARKEST, SPREADS_PER_UNIT, z_of
 
-# White matter lies a little below the brain's mode on FLAIR; what is further from it than this is cortex, fluid or lesion.
+# White matter lies a little below the brain's mode on FLAIR; what is further off is cortex, fluid or lesion.
 WHITE_SPREADS, WHITE_REACH = -0.3, 1.3
 FROM_EDGE_MM = 5.0  # of the brain: no cortex, no sulcus
 ROOM_MM, ROOM_SHARE = 7.0, 0.75  # of the cube round a lesion's middle, this share is white matter
@@ -61,9 +62,10 @@ def paint(
     spacing_mm: float,
     rng: np.random.Generator,
 ) -> Painted:
-    """Paint lesions of these sizes at random places of `white` matter, away from what is `marked` and from each other.
+    """Paint lesions of these sizes at random places of `white` matter, away from what is `marked`.
 
-    Each is an uneven ball of that volume, to the voxel, blurred as the scan is. Where there is no room for all, the last ones are left out.
+    Each is an uneven ball of that volume, to the voxel, blurred as the scan is, and keeps away from the
+    others. Where there is no room for all, the last ones are left out.
     """
     free = white & (ndimage.distance_transform_edt(~marked, sampling=spacing_mm) > AWAY_MM)
     excess = np.zeros(scan.shape, dtype=np.float32)
@@ -85,7 +87,7 @@ def paint(
 
 
 def _uneven_ball(size_mm3: float, spacing_mm: float, rng: np.random.Generator) -> Mask:
-    """The voxels nearest to the middle of a box, by a distance that wanders by `UNEVEN` mm, as many as the volume asks for."""
+    """The voxels nearest to the middle of a box, as many as the volume asks for; the distance is uneven."""
     voxels = max(round(size_mm3 / spacing_mm**3), 1)
     radius = (3 * voxels / (4 * np.pi)) ** (1 / 3)
     half = int(np.ceil(radius + 4 * UNEVEN / spacing_mm)) + 1

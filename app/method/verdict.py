@@ -13,15 +13,15 @@ from .residual import Residual
 Grade = Literal["comparable", "with caution", "not comparable"]
 GRADES: tuple[Grade, ...] = ("comparable", "with caution", "not comparable")
 
-# Of what the scans' brains share. A tenth missing is a slab of some 12 mm; with half missing, "no new lesion" says little.
+# Of what the scans' brains share. A tenth is a slab of some 12 mm; without half, "no new lesion" says little.
 LEAST_SHARED = (0.9, 0.5)  # under the first with caution, under the second not at all
-# Half a small lesion's width; and more than the width of most: then every edge of the brain looks like a change.
+# Half a small lesion's width; and more than that of most: then every edge of the brain looks like a change.
 RESIDUAL_MM = (1.0, 3.0)
 DRIFT_SPREADS = 0.5  # a faint new lesion rises by 1.5 spreads (training/config.py): a third of that
 NOISY_PERCENT = 12.0  # of the brain's signal: about one spread, the contrast of a faint lesion
 
-# MAGNIMS-CMSC-NAIMS 2021 (Wattjes et al., Lancet Neurol 20:653): FLAIR in 3-D with cubes of 1 mm; failing that, in slices
-# of 3 mm or less. A tenth more than a millimetre is taken for one.
+# MAGNIMS-CMSC-NAIMS 2021 (Wattjes et al., Lancet Neurol 20:653): FLAIR in 3-D with cubes of 1 mm; failing
+# that, in slices of 3 mm or less. A tenth more than a millimetre is taken for one.
 RECOMMENDED_MM = 1.1
 DRIFT_PERCENTILES = (5, 25, 75, 95)
 
@@ -61,7 +61,7 @@ def judge(quality: tuple[ScanQuality, ScanQuality], residual: Residual, pair: Pa
 
 
 def drift_spreads(pair: Pair) -> float:
-    """How far the brain's tissues have moved in brightness between the scans: the largest shift of a percentile, in spreads."""
+    """How far the brain's tissues have moved in brightness: the largest shift of a percentile, in spreads."""
     levels = [np.percentile(scan[pair.brain], DRIFT_PERCENTILES) for scan in (pair.baseline, pair.followup)]
     return float(SPREADS_PER_UNIT * np.abs(levels[1] - levels[0]).max())
 
@@ -93,7 +93,7 @@ def _of_coverage(shared: float) -> list[Reason]:
 def _of_scan(name: str, scan: ScanQuality) -> list[Reason]:
     thickest, reasons = scan.slice_mm, []
     if thickest > THICK_MM:
-        words = f"the {name} has slices of {thickest:.1f} mm: smaller lesions can be missed, and look as large as a slice"
+        words = f"the {name} has slices of {thickest:.1f} mm: smaller lesions can be missed"
         reasons.append(Reason("with caution", words))
     elif thickest > RECOMMENDED_MM:
         words = f"the {name} has voxels of up to {thickest:.1f} mm; 3-D with 1 mm is recommended"

@@ -14,9 +14,11 @@ from pathlib import Path
 from .. import __version__
 from ..errors import InputError
 from ..files import writing
+from ..method.change import KINDS
 from .cases import BASELINE, Case
 
 FLAIR = ("_FLAIR.nii.gz", "_FLAIR.nii")
+LABELS = {kind: 1 + place for place, kind in enumerate(KINDS)}
 PAIRS_HINT = "or name the pairs in a CSV table"
 
 
@@ -75,7 +77,7 @@ def find_cases(folder: Path) -> tuple[list[Case], list[InputError]]:
 def write_description(folder: Path) -> None:
     """Write what makes a folder of results a BIDS derivative, but for a dataset_description.json that is there already.
 
-    The two desc-newLesions_*.json hold for every subject, by BIDS's principle of inheritance.
+    The desc-newLesions_*.json hold for every subject, by BIDS's principle of inheritance.
     """
     description = {
         "Name": "New MS lesions between consecutive sessions",
@@ -91,7 +93,10 @@ def write_description(folder: Path) -> None:
         "desc-newLesions_probseg.json": _json(
             {"Description": f"probability of a lesion that is new {since}"}
         ),
-        ".bidsignore": "summary.csv\n*_desc-newLesions_lesions.*\n*_desc-newLesions_report.html\n*_desc-newLesions_run.json\n",
+        "desc-newLesions_dseg.json": _json(
+            {"Description": f"what became of each lesion {since}", "LabelMap": LABELS}
+        ),
+        ".bidsignore": "summary.csv\n*_desc-newLesions_lesions.*\n*_desc-newLesions_report.*\n*_desc-newLesions_run.json\n",
     }
     if not (folder / "dataset_description.json").exists():
         files["dataset_description.json"] = _json(description)

@@ -31,7 +31,10 @@ from app.results.outputs import Outputs
 from tests.conftest import REPOSITORY
 from tests.results.test_record import DONE
 
-NAMES = ["lesions.csv", "lesions.json", "new_lesions.nii.gz", "probability.nii.gz", "report.html", "run.json"]
+NAMES = [
+    *("changes.nii.gz", "lesions.csv", "lesions.json", "new_lesions.nii.gz", "probability.nii.gz"),
+    *("report.html", "report.txt", "run.json"),
+]
 
 
 def _run(*arguments: object) -> Result:
@@ -378,13 +381,16 @@ def test_a_bids_data_set_gives_bids_derivatives(
     assert found == [
         ".bidsignore",
         "dataset_description.json",
+        "desc-newLesions_dseg.json",
         "desc-newLesions_mask.json",
         "desc-newLesions_probseg.json",
+        "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_dseg.nii.gz",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_lesions.csv",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_lesions.json",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_mask.nii.gz",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_probseg.nii.gz",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_report.html",
+        "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_report.txt",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_run.json",
         "summary.csv",
     ]
