@@ -156,10 +156,10 @@ def test_an_outline_leaves_the_lesion_in_sight() -> None:
 def test_a_lesion_on_the_left_is_drawn_on_the_right_between_r_and_l(result: Result) -> None:
     """The first lesion lies in the patient's left half, the second in the right one: radiological convention."""
     page = report.page(result)
-    mosaic = re.search(r'class="mosaic".*?viewBox="0 0 (\d+).*?<path class="new" d="M(\d+)', page, re.DOTALL)
-    width, path = mosaic.groups()  # type: ignore[union-attr]
-    tile = int(width) / report.COLUMNS
-    assert int(path) % tile > tile / 2
+    seen = page.split('aria-label="from above"')[1]
+    width = int(re.search(r'viewBox="0 0 (\d+)', seen).group(1))  # type: ignore[union-attr]
+    starts = re.findall(r'<path class="new" d="M(\d+) [^"]*"/><text[^>]*>(\d)<', seen)[:2]
+    assert [(number, int(start) > width / 2) for start, number in starts] == [("1", True), ("2", False)]
     section = page.split('<div class="lesion" data-lesion="1">')[1]
     assert re.search(r"<b>(.)</b><b>(.)</b>", section).groups() == ("R", "L")  # type: ignore[union-attr]
 
