@@ -1,7 +1,7 @@
 """Every setting of the method.
 
-The defaults are the paper's, where it states them. What ships differs, because it was trained on two CPU cores:
-every checkpoint carries the settings that it was trained with, and weights/MODEL_CARD.md lists them.
+The defaults are the paper's, where it states them. What ships differs, because it was trained on two CPU
+cores: every checkpoint carries the settings that it was trained with, and weights/MODEL_CARD.md lists them.
 """
 
 import dataclasses
@@ -9,7 +9,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-# What a network with maps says of each voxel, in the order of its outputs: a lesion that came, one that went, one at baseline, one at follow-up.
+# What a network with maps says of each voxel, in the order of its outputs: a lesion that came, one that went,
+# one at baseline, one at follow-up.
 MAPS = ("new", "vanished", "baseline", "followup")
 
 
@@ -63,9 +64,11 @@ class Config:
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     windows: WindowConfig = field(default_factory=WindowConfig)
     point: OperatingPoint = field(default_factory=OperatingPoint)
-    # what the outputs mean: a softmax over background and new lesion (the paper's), or a sigmoid for each of MAPS
+    # what the outputs mean: a softmax over background and new lesion (the paper's), or a sigmoid for each of
+    # MAPS
     outputs: Literal["new", "maps"] = "new"
-    # how often a mark with that score (app.method.detection) is a new lesion: points of a rising line; () if unknown
+    # how often a mark with that score (app.method.detection) is a new lesion: points of a rising line; () if
+    # unknown
     calibration: tuple[tuple[float, float], ...] = ()
 
     def to_json(self) -> str:

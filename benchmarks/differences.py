@@ -1,10 +1,12 @@
-"""How two visits differ where nothing changed: made pairs beside real ones, whose differences they should bracket.
+"""How two visits differ where nothing changed: made pairs beside real ones, whose differences they should
+bracket.
 
     python -m benchmarks.differences --prepared runs/open/prepared
 
-All in spreads of the brain (1.4826 MAD), in deep brain without lesions: the spread of the difference of the visits, as it is and after a blur of 1 mm
-(what noise leaves); its slow part (a blur of 6 mm: drift and contrast); the fine detail of a scan (less its blur of 1.5 mm: noise and sharpness), and the
-ratio of the follow-up's to the baseline's.
+All in spreads of the brain (1.4826 MAD), in deep brain without lesions: the spread of the difference of the
+visits, as it is and after a blur of 1 mm (what noise leaves); its slow part (a blur of 6 mm: drift and
+contrast); the fine detail of a scan (less its blur of 1.5 mm: noise and sharpness), and the ratio of the
+follow-up's to the baseline's.
 """
 
 import argparse
@@ -40,7 +42,10 @@ def main() -> None:
 
 
 def differences(channels: Array, unchanged: Mask) -> dict[str, float] | None:
-    """The five numbers of `NAMES` of one pair: channels (2, z, y, x) as the network sees them. None where too little is deep brain."""
+    """The five numbers of `NAMES` of one pair: channels (2, z, y, x) as the network sees them.
+
+    None where too little is deep brain.
+    """
     deep = ndimage.binary_erosion(unchanged, iterations=DEEP_MM)
     if np.count_nonzero(deep) < 2000:
         return None

@@ -1,10 +1,12 @@
-"""Lesions painted into the follow-up of real pairs, by size and contrast: what networks find where the truth is known exactly.
+"""Lesions painted into the follow-up of real pairs, by size and contrast: what networks find where the truth
+is known exactly.
 
     python -m benchmarks.painted --prepared runs/open/prepared --weights weights other-weights
 
-The pairs are those of validation, in both time orders. Contrast is in spreads (1.4826 MAD) of the brain. A mark is false if it touches no painted lesion
-and lies mostly outside of what is known to change. Networks are compared at the number of false marks that they bring; each patient's cut is the one that
-the other patients' pairs choose.
+The pairs are those of validation, in both time orders. Contrast is in spreads (1.4826 MAD) of the brain. A
+mark is false if it touches no painted lesion and lies mostly outside of what is known to change. Networks are
+compared at the number of false marks that they bring; each patient's cut is the one that the other patients'
+pairs choose.
 """
 
 import argparse
@@ -43,7 +45,8 @@ def main() -> None:
         for allowed in FALSE_A_PAIR:
             share, false = yardstick.share_found(marked, allowed)
             print(
-                f"  cuts for {allowed:g} false marks a pair: {share:.2f} found, {false:.2f} false marks a pair"
+                f"  cuts for {allowed:g} false marks a pair: {share:.2f} found, {false:.2f} false "
+                "marks a pair"
             )
 
 

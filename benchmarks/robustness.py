@@ -1,10 +1,14 @@
-"""What scan quality costs: F1 and Dice of networks when the validation follow-ups are degraded, against strength (the paper's claim for IQDA).
+"""What scan quality costs: F1 and Dice of networks when the validation follow-ups are degraded, against
+strength (the paper's claim for IQDA).
 
-    python -m benchmarks.robustness --prepared runs/open/prepared --output robustness --weights runs/each runs/none [--painted]
+    python -m benchmarks.robustness --prepared runs/open/prepared --output robustness \\
+        --weights runs/each runs/none [--painted]
 
-The networks of a folder are seeds of one recipe: each is scored alone, at the operating point that is best for it on the scans as they are, and the
-table has their means. Cases are patients 01 and 03, time order forward, with their derived truth, or, with `--painted`, both orders with the lesions
-that `benchmarks.painted` paints into the follow-up, before it is degraded. Windows overlap by a tenth, which costs a fifth of the shipped half.
+The networks of a folder are seeds of one recipe: each is scored alone, at the operating point that is best
+for it on the scans as they are, and the table has their means. Cases are patients 01 and 03, time order
+forward, with their derived truth, or, with `--painted`, both orders with the lesions that
+`benchmarks.painted` paints into the follow-up, before it is degraded. Windows overlap by a tenth, which costs
+a fifth of the shipped half.
 """
 
 import argparse
@@ -33,7 +37,9 @@ Degrade = Callable[[Tensor, float], Tensor]
 
 
 def add_noise(scan: Tensor, spreads: float) -> Tensor:
-    """Gaussian noise of so many spreads of the brain, the same at every strength; a spread is a quarter (app.method.preprocessing)."""
+    """Gaussian noise of so many spreads of the brain, the same at every strength; a spread is a quarter
+    (app.method.preprocessing).
+    """
     return scan + spreads / 4 * torch.randn(scan.shape, generator=torch.Generator().manual_seed(0))
 
 
@@ -159,7 +165,9 @@ def lines(rows: list[dict[str, str]], names: list[str]) -> list[str]:
 
 
 def draw(rows: list[dict[str, str]], names: list[str], path: Path) -> None:
-    """F1 (above) and Dice (below) against strength, a column a degradation: the mean of a folder's networks, and their range."""
+    """F1 (above) and Dice (below) against strength, a column a degradation: the mean of a folder's networks,
+    and their range.
+    """
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,7 +1,7 @@
 """Image quality data augmentation (IQDA): the same anatomy, scanned worse.
 
-Kamraoui et al. (MSSEG-2, 2021): blur, edge enhancement or axial subsampling of a patch, the truth untouched. `blur`, `sharpen` and `average_slices`
-do the work and draw nothing; `degrade` only draws.
+Kamraoui et al. (MSSEG-2, 2021): blur, edge enhancement or axial subsampling of a patch, the truth untouched.
+`blur`, `sharpen` and `average_slices` do the work and draw nothing; `degrade` only draws.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,9 @@ AXIAL = -3  # z, through the slices of an axial scan: canonical arrays are (z, y
 
 
 def blur(scan: Tensor, sigma: float | Sequence[float]) -> Tensor:
-    """Gaussian of `sigma` voxels, one number or (z, y, x), over the last three axes; the edge voxel continues outside. 0 changes nothing."""
+    """Gaussian of `sigma` voxels, one number or (z, y, x), over the last three axes; the edge voxel continues
+    outside. 0 changes nothing.
+    """
     sigmas = [sigma] * 3 if isinstance(sigma, (int, float)) else list(sigma)
     for axis, width in zip((-3, -2, -1), sigmas, strict=True):
         if width > 0:
@@ -29,7 +31,9 @@ def sharpen(scan: Tensor, sigma: float | Sequence[float], amount: float) -> Tens
 
 
 def average_slices(scan: Tensor, count: int) -> Tensor:
-    """Mean of `count` neighbouring axial slices at every slice, as of a thick-sliced scan; an even count reaches one further down than up."""
+    """Mean of `count` neighbouring axial slices at every slice, as of a thick-sliced scan; an even count
+    reaches one further down than up.
+    """
     kernel = torch.ones(count, dtype=scan.dtype, device=scan.device) / count
     return along(scan, _filter_matrix(kernel, scan.shape[AXIAL]), AXIAL)
 
@@ -56,7 +60,7 @@ def degrade_pair(scans: Sequence[Tensor], how: str, preset: str, rng: torch.Gene
 
 
 def turn(volumes: Sequence[Tensor], rng: torch.Generator) -> list[Tensor]:
-    """One random rotation by 90 degrees and one random flip, the same for all: cubes (..., side, side, side)."""
+    """Rotate by 90 degrees and flip at random, all in the same way: cubes (..., side, side, side)."""
     plane = ((-3, -2), (-3, -1), (-2, -1))[integer(rng, 3)]
     quarters = integer(rng, 4)
     flipped = [axis for axis in (-3, -2, -1) if integer(rng, 2)]
@@ -64,7 +68,9 @@ def turn(volumes: Sequence[Tensor], rng: torch.Generator) -> list[Tensor]:
 
 
 def along(scan: Tensor, matrix: Tensor, axis: int) -> Tensor:
-    """Multiply one of the last three axes by a matrix (out, in): any separable filter or resampling, fast on a CPU and on a GPU."""
+    """Multiply one of the last three axes by a matrix (out, in): any separable filter or resampling, fast on
+    a CPU and on a GPU.
+    """
     if axis == -1:
         return scan @ matrix.T
     if axis == -2:

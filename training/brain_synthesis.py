@@ -1,7 +1,8 @@
-"""Heads of random shape, contrast and quality, made from label maps or from real scans, to learn brain extraction from.
+"""Heads of random shape, contrast and quality, made from label maps or from real scans, to learn brain
+extraction from.
 
-The idea of SynthStrip (Hoopes et al., NeuroImage 2022): contrasts far wilder than real ones teach a network to look at anatomy alone.
-All tensors are (z, y, x) on a 2 mm grid, x to the left, y to the back, z up.
+The idea of SynthStrip (Hoopes et al., NeuroImage 2022): contrasts far wilder than real ones teach a network
+to look at anatomy alone. All tensors are (z, y, x) on a 2 mm grid, x to the left, y to the back, z up.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from app.method.brain import coarse_scan, normalise, pad
 from training.labels import CORD, CSF, OUTSIDE_BRAIN, STEM
 
 SPACING_MM = 2.0
-CLOSING_MM = 8.0  # sulci up to twice as wide are brain. Against HD-BET on T1-like images of two maps: Dice .980, .982; 5 mm: .980, .981
+# sulci up to twice as wide are brain. Against HD-BET on T1-like images of two maps: Dice .980, .982; 5 mm:
+# .980, .981
+CLOSING_MM = 8.0
 FIELD_OF_VIEW = (
     (48, 114),
     (88, 126),
@@ -112,7 +115,9 @@ def labelled_head(labels: npt.NDArray[np.int16]) -> LabelledHead:
 
 
 def brain_of(labels: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
-    """Which 1 mm voxels of a label map are brain: tissue, ventricles, the upper cord, and the fluid that closing by `CLOSING_MM` adds."""
+    """Which 1 mm voxels of a label map are brain: tissue, ventricles, the upper cord, and the fluid that
+    closing by `CLOSING_MM` adds.
+    """
     tissue = (labels > 0) & (labels < OUTSIDE_BRAIN) & (labels != CSF)
     stem = np.nonzero((labels == STEM).any((1, 2)))[0]
     if len(stem):
@@ -135,7 +140,9 @@ def scanned_head(scan: sitk.Image, brain: sitk.Image) -> ScannedHead:
 
 
 def draw_example(head: Head, rng: torch.Generator) -> Example:
-    """One random scan of one head: contrast, then shape, then what the scanner and an earlier stripping do to it."""
+    """One random scan of one head: contrast, then shape, then what the scanner and an earlier stripping do to
+    it.
+    """
     size = [_draw_integer(rng, low, high) for low, high in FIELD_OF_VIEW]
     grid = draw_deformation(head.brain, size, rng)
     contrast = (
@@ -151,7 +158,9 @@ def draw_example(head: Head, rng: torch.Generator) -> Example:
 
 
 def draw_contrast(tissues: Tensor, rng: torch.Generator) -> Tensor:
-    """Tissues (K, z, y, x) -> an image near [0, 1]: FLAIR-like three times of five, else any contrast; with texture and sometimes lesions."""
+    """Tissues (K, z, y, x) -> an image near [0, 1]: FLAIR-like three times of five, else any contrast; with
+    texture and sometimes lesions.
+    """
     flair = torch.tensor([brightness for _, brightness in CLASSES])
     rows = torch.arange(len(CLASSES))
     inside = (rows >= IN_BRAIN.start) & (rows < IN_BRAIN.stop)
@@ -183,7 +192,9 @@ def draw_contrast(tissues: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def draw_remapping(scan: Tensor, rng: torch.Generator) -> Tensor:
-    """A real scan with another contrast: its own half of the time, else a random curve through six points, sometimes falling."""
+    """A real scan with another contrast: its own half of the time, else a random curve through six points,
+    sometimes falling.
+    """
     if _chance(rng, 0.5):
         return scan
     heights = torch.rand(6, generator=rng).cumsum(0)
@@ -196,7 +207,10 @@ def draw_remapping(scan: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def draw_deformation(brain: Tensor, size: list[int], rng: torch.Generator) -> Tensor:
-    """Where each voxel of a field of view of `size` looks in the head: (1, D, H, W, 3) for grid_sample. Turned, scaled, shifted, mirrored, bent."""
+    """Where each voxel of a field of view of `size` looks in the head: (1, D, H, W, 3) for grid_sample.
+
+    Turned, scaled, shifted, mirrored, bent.
+    """
     turn, scale = (
         torch.randn(3, generator=rng) * torch.tensor([0.22, 0.1, 0.1]),
         torch.exp(0.08 * torch.randn(3, generator=rng)),
@@ -222,7 +236,9 @@ def draw_deformation(brain: Tensor, size: list[int], rng: torch.Generator) -> Te
 
 
 def draw_stripping(scan: Tensor, brain: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The scan as an earlier brain extraction left it, its edge up to some mm too far in or out, and what is left of the brain."""
+    """The scan as an earlier brain extraction left it, its edge up to some mm too far in or out, and what is
+    left of the brain.
+    """
     smooth = functional.avg_pool3d(brain[None, None], 5, 1, 2)[0, 0]
     kept = (smooth > _draw(rng, 0.15, 0.7)).float()
     return scan * kept, brain * kept

@@ -1,9 +1,10 @@
-"""Train the network of app/method/brain.py from open data: label maps, and three scans with their data set's brain masks.
+"""Train the network of app/method/brain.py from open data: label maps, and three scans with their data set's
+brain masks.
 
     python -m training.brain_train --data DIR --run runs/brain --weights weights/brain.pt
 
-Every scan of training/brain_synthesis.py is drawn anew, from the seed and the number of the step. A stopped run goes on
-where its last state was, when called with the same words.
+Every scan of training/brain_synthesis.py is drawn anew, from the seed and the number of the step. A stopped
+run goes on where its last state was, when called with the same words.
 """
 
 import argparse
@@ -33,7 +34,8 @@ from training.dataset import sample_seed
 from training.prepare import longitudinal_scans
 from training.run import Run, begin, learning_rate, provenance, resume, save, take_step
 
-# One eighth of the voxels, eight channels each (app/method/brain.py); the widest network that learns in an hour on one core.
+# One eighth of the voxels, eight channels each (app/method/brain.py); the widest network that learns in an
+# hour on one core.
 NETWORK = NetworkConfig(channels_in=8, channels_out=8, features=8, levels=3, groups=8, dropout=0.0)
 THRESHOLD = 0.5
 LEARNING_RATE = 2e-3  # rising over `WARMUP_STEPS`, then falling to zero as a cosine
@@ -57,7 +59,8 @@ def main() -> None:
     maps = sorted((arguments.data / "SynthSeg" / "training_label_maps").glob("*.nii.gz"))
     if not maps:
         raise InputError(
-            f"{arguments.data}: no SynthSeg/training_label_maps/*.nii.gz; wanted the open data of training/README.md"
+            f"{arguments.data}: no SynthSeg/training_label_maps/*.nii.gz; wanted the open data of "
+            "training/README.md"
         )
     labelled: list[Head] = [read_labelled_head(path) for path in maps]
     scans = {name: scanned_head(scan, brain) for name, scan, brain, _ in longitudinal_scans(arguments.data)}

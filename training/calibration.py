@@ -1,6 +1,8 @@
-"""What a mark's score is worth: the share of marks with that score that are real, as a monotone fit, and how far off a fit is.
+"""What a mark's score is worth: the share of marks with that score that are real, as a monotone fit, and how
+far off a fit is.
 
-Painted pairs hold far more lesions than patients do, so each real mark counts as the share that a pair of visits would have: `NEW_A_PAIR` lesions.
+Painted pairs hold far more lesions than patients do, so each real mark counts as the share that a pair of
+visits would have: `NEW_A_PAIR` lesions.
 """
 
 from collections.abc import Sequence
@@ -10,7 +12,8 @@ import numpy.typing as npt
 
 from training.marks import Marked
 
-NEW_A_PAIR = 2.0  # assumed new lesions of a pair; the open pairs have 0 to 16, most follow-ups of treated patients none
+# assumed new lesions of a pair; the open pairs have 0 to 16, most follow-ups of treated patients none
+NEW_A_PAIR = 2.0
 BINS = 5  # of the reliability diagram, of equal weight
 Knots = tuple[tuple[float, float], ...]  # (score, probability), both rising
 
@@ -31,7 +34,8 @@ def scored_marks(marked: Sequence[Marked]) -> tuple[Values, Values, Values]:
 
 
 def fit(score: Values, real: Values, weight: Values) -> Knots:
-    """The rising step function of least squares (pool adjacent violators, Ayer 1955), as the middle of each step.
+    """The rising step function of least squares (pool adjacent violators, Ayer 1955), as the middle of each
+    step.
 
     Between the steps a reader of the knots draws straight lines.
     """
@@ -53,7 +57,7 @@ def probability(score: Values, knots: Knots) -> Values:
 
 
 def reliability(said: Values, real: Values, weight: Values) -> list[tuple[float, float, float]]:
-    """(said, true, share of the weight) of bins of equal weight, from the lowest to the highest probability."""
+    """(said, true, share of the weight) of bins of equal weight, by rising probability."""
     order = np.argsort(said, kind="stable")
     part = np.minimum((np.cumsum(weight[order]) / weight.sum() * BINS - 1e-9).astype(int), BINS - 1)
     rows = []

@@ -9,9 +9,11 @@ from app.method import checkpoint
 from training import operating_points
 
 LIMITS = """## Intended use and limits
-Research only: not a medical device, not for diagnosis or treatment. Two FLAIR scans of one adult, as README.md says; a reader must check what is
-marked and what is not. Where the operating point or the checkpoint was chosen on the cases below, expect less on others. Lesions smaller than the
-minimum volume are dropped. Scanners, protocols and diseases that the data do not contain were not tried.
+Research only: not a medical device, not for diagnosis or treatment. Two FLAIR scans of one adult,
+as README.md says; a reader must check what is marked and what is not. Where the operating point or
+the checkpoint was chosen on the cases below, expect less on others. Lesions smaller than the
+minimum volume are dropped. Scanners, protocols and diseases that the data do not contain were not
+tried.
 """
 
 
@@ -25,15 +27,19 @@ def brain_lines(path: Path) -> list[str]:
         f"## Brain extraction, `{path.name}`",
         f"SHA-256 {loaded.sha256}; {p['date']}, commit {p['commit'][:8]}; data: {p['data']}.",
         f"Made by `{p['command']}`.",
-        "The brain masks of HD-BET that it learnt from cannot be fetched, so this file cannot be made again bit for bit.",
-        "`training/train.sh --brain` trains the same network from open data alone: label maps, and scans with their data",
+        "The brain masks of HD-BET that it learnt from cannot be fetched, so this file cannot be "
+        "made again bit for bit.",
+        "`training/train.sh --brain` trains the same network from open data alone: label maps, and "
+        "scans with their data",
         "set's own masks. How good it is: `python -m benchmarks.brain` (benchmarks/RESULTS.md).",
         "",
     ]
 
 
 def write(weights: Path, validation: Sequence[str]) -> None:
-    """Write `MODEL_CARD.md` beside the weights; `validation` are the lines that training.validate printed for them."""
+    """Write `MODEL_CARD.md` beside the weights; `validation` are the lines that training.validate printed for
+    them.
+    """
     paths = checkpoint.lesion_networks(weights)
     folds = [checkpoint.load(path) for path in paths]
     first = folds[0]
@@ -49,12 +55,16 @@ def write(weights: Path, validation: Sequence[str]) -> None:
         "",
         "| | |",
         "|---|---|",
-        f"| Task | probability that a voxel belongs to a lesion that the follow-up FLAIR shows and the baseline does not{maps} |",
-        f"| Network | `app.method.model.UNet3D`, {network.features} base features, {parameters:,} parameters; {len(folds)} of them, averaged |",
-        f"| Input | both scans through `app.method.preprocessing` at {first.config.preprocess.spacing_mm} mm, windows of {first.config.windows.side}^3 voxels |",
+        "| Task | probability that a voxel belongs to a lesion that the follow-up FLAIR shows and "
+        f"the baseline does not{maps} |",
+        f"| Network | `app.method.model.UNet3D`, {network.features} base features, {parameters:,} "
+        f"parameters; {len(folds)} of them, averaged |",
+        "| Input | both scans through `app.method.preprocessing` at "
+        f"{first.config.preprocess.spacing_mm} mm, windows of {first.config.windows.side}^3 voxels |",
         f"| Operating point | {operating_points.in_words(point)} (`app.config.OperatingPoint`) |",
         f"| Data | {first.provenance['data']} |",
-        f"| Card | written by `python -m training.validate --card`, {time.strftime('%Y-%m-%d', time.gmtime())} |",
+        "| Card | written by `python -m training.validate --card`, "
+        f"{time.strftime('%Y-%m-%d', time.gmtime())} |",
         "",
         "| file | SHA-256 | date, commit | step | IQDA, loss | command |",
         "|---|---|---|---|---|---|",
@@ -62,12 +72,14 @@ def write(weights: Path, validation: Sequence[str]) -> None:
     for path, fold in zip(paths, folds, strict=True):
         p = fold.provenance
         lines.append(
-            f"| `{path.name}` | {fold.sha256} | {p['date']}, {p['commit'][:8]} | {p['step']} | {p['iqda']}, {p['loss']} | `{p['command']}` |"
+            f"| `{path.name}` | {fold.sha256} | {p['date']}, {p['commit'][:8]} | {p['step']} | "
+            f"{p['iqda']}, {p['loss']} | `{p['command']}` |"
         )
     lines += [
         "",
         "## Validation",
-        "On the network's grid, of patients that it was not trained on; what the rows mean is in training/README.md.",
+        "On the network's grid, of patients that it was not trained on; what the rows mean is in "
+        "training/README.md.",
         "",
         "```",
         *validation,

@@ -1,4 +1,7 @@
-"""The pairs that networks are judged on, each in one time order, on the network's grid. Without SimpleITK, so that training can ask too."""
+"""The pairs that networks are judged on, each in one time order, on the network's grid.
+
+Without SimpleITK, so that training can ask too.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +36,10 @@ class Case:
 
 
 def read_cases(pairs: Path, names: Sequence[str] | None = None) -> list[Case]:
-    """Every `pairs/*.npz` (those named, or all) in each time order that has a truth. Raises InputError if there is none."""
+    """Every `pairs/*.npz` (those named, or all) in each time order that has a truth.
+
+    Raises InputError if there is none.
+    """
     cases = []
     paths = sorted(pairs.glob("*.npz")) if names is None else [pairs / f"{name}.npz" for name in names]
     if not paths:

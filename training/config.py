@@ -1,4 +1,7 @@
-"""Every setting of the training: the generator's ranges and the loop's numbers. One z is one spread, 1.4826 MAD of the brain."""
+"""Every setting of the training: the generator's ranges and the loop's numbers.
+
+One z is one spread, 1.4826 MAD of the brain.
+"""
 
 import itertools
 import math
@@ -8,11 +11,13 @@ from app.config import OperatingPoint
 
 Range = tuple[float, float]
 
-# Share of a new lesion's signal that the follow-up must have gained: painted lesions gain more, false ones of pairs that differ in quality alone less
-# (training/LOG.md). Not for validation to choose: the open pairs' truth marks parts of old lesions that look brighter.
+# Share of a new lesion's signal that the follow-up must have gained: painted lesions gain more, false ones of
+# pairs that differ in quality alone less (training/LOG.md). Not for validation to choose: the open pairs'
+# truth marks parts of old lesions that look brighter.
 GAIN = 0.5
 
-# Operating points among which validation finds the best: see app.config.OperatingPoint. Thresholds above these cut holes into large lesions.
+# Operating points among which validation finds the best: see app.config.OperatingPoint. Thresholds above
+# these cut holes into large lesions.
 OPERATING_POINTS = tuple(
     OperatingPoint(threshold=threshold, certain=certain, minimum_volume_mm3=volume_mm3, gain=GAIN)
     for threshold, certain, volume_mm3 in itertools.product(
@@ -29,7 +34,7 @@ TRAINING_POINTS = tuple(
 
 @dataclass(frozen=True)
 class IqdaConfig:
-    """Image quality data augmentation: which of blur, edge enhancement and axial subsampling, and how strong."""
+    """How often and how strongly IQDA blurs, enhances edges and averages slices."""
 
     preset: str = "paper"
     blur: float = 0.2  # probabilities; the paper does not state them, the authors' later code has 0.3 of each
@@ -78,7 +83,11 @@ class LesionConfig:
 
 @dataclass(frozen=True)
 class AcquisitionConfig:
-    """What sets two visits apart. The ranges are such that their differences in unchanged brain are those of real pairs (benchmarks.differences)."""
+    """What sets two visits apart.
+
+    The ranges are such that their differences in unchanged brain are those of real pairs
+    (benchmarks.differences).
+    """
 
     same: float = 0.5  # chance that both visits were to one scanner
     near: float = 0.3  # or to scanners that are half as unlike as two drawn alone
@@ -121,9 +130,11 @@ class DistractorConfig:
 class SynthesisConfig:
     """One pair of patches from a head or a scan."""
 
-    patch: int = 48  # voxels a side; 64^3 cost 2.4 times as much, and two CPU cores were all there was (training/LOG.md)
+    # voxels a side; 64^3 cost 2.4 times as much, and two CPU cores were all there was (training/LOG.md)
+    patch: int = 48
     margin: int = 4  # voxels computed around the patch, cut off at the end
-    head: float = 0.0  # share of label-map heads (0: what they add is within noise, docs/method.md, 8); the rest are real scans,
+    # share of label-map heads (0: what they add is within noise, docs/method.md, 8); the rest are real scans,
+    head: float = 0.0
     thick: float = 0.2  # so many of these with slices of 6 to 8 mm
     low: float = 0.4  # share of patches centred in the lowest third of the brain, where false lesions gather
     iqda: str = "each"  # "none", "shared" by both time points, or for "each" alone
@@ -141,7 +152,8 @@ class ChallengeConfig:
     """
 
     patch: int = 64  # voxels a side
-    lesion_centred: float = 0.5  # share of patches about a new lesion; the rest lie anywhere in the brain, most of them without one
+    # share of patches about a new lesion; the rest lie anywhere in the brain, most of them without one
+    lesion_centred: float = 0.5
     off_centre: int = 16  # voxels between the lesion and the middle of the patch along each axis, at most
     iqda: str = "shared"  # both scans alike, as the authors' later code
     preset: str = "paper"
@@ -152,7 +164,9 @@ class TrainConfig:
     """The loop. The defaults are the recipe for open data."""
 
     seed: int = 1
-    features: int = 8  # of the network; the paper has 24, and 16 found no more on open data for three times the time (training/LOG.md)
+    # of the network; the paper has 24, and 16 found no more on open data for three times the time
+    # (training/LOG.md)
+    features: int = 8
     batch: int = 2
     steps: int = 7500
     learning_rate: float = 1e-3  # docs/method.md, 8: three times faster at the start than the paper's 1e-4
@@ -173,9 +187,9 @@ class TrainConfig:
     patches: SynthesisConfig | ChallengeConfig = field(default_factory=SynthesisConfig)
 
 
-# The paper's: Adam (AdamW without decay) at 1e-4, Dice, dropout, 24 features. Batch and patience are those of its authors' related code. Unpublished
-# and chosen: an epoch of 250 steps, the running average of about the last two of them in place of an average of snapshots, argmax without a minimum
-# volume (docs/method.md, 4).
+# The paper's: Adam (AdamW without decay) at 1e-4, Dice, dropout, 24 features. Batch and patience are those of
+# its authors' related code. Unpublished and chosen: an epoch of 250 steps, the running average of about the
+# last two of them in place of an average of snapshots, argmax without a minimum volume (docs/method.md, 4).
 PAPER_RECIPE = TrainConfig(
     features=24,
     batch=4,

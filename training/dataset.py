@@ -1,4 +1,6 @@
-"""An endless stream of patches, each a function of the seed and its number: any process can draw any part, and a stopped run goes on exactly."""
+"""An endless stream of patches, each a function of the seed and its number: any process can draw any part,
+and a stopped run goes on exactly.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -13,13 +13,16 @@ FILE = "folds.json"  # in the prepared folder
 
 
 def draw(changed: Mapping[str, bool], count: int, seed: int) -> dict[str, int]:
-    """{patient: fold from 1 to `count`}; `changed` says who has new lesions, and every fold gets its share of those and of the others.
+    """{patient: fold from 1 to `count`}; `changed` says who has new lesions, and every fold gets its share of
+    those and of the others.
 
-    Raises InputError for fewer than two folds, or more than patients with new lesions: each needs one to be validated on.
+    Raises InputError for fewer than two folds, or more than patients with new lesions: each needs one to be
+    validated on.
     """
     if not 2 <= count <= sum(changed.values()):
         raise InputError(
-            f"{count} folds of {sum(changed.values())} patients with new lesions; wanted at least 2, and a patient for each"
+            f"{count} folds of {sum(changed.values())} patients with new lesions; wanted at least "
+            "2, and a patient for each"
         )
     rng = np.random.default_rng(seed)
     order = [

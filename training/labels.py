@@ -1,4 +1,6 @@
-"""The label numbers of FreeSurfer, as in SynthSeg's head maps, and the tissues that the generator tells apart."""
+"""The label numbers of FreeSurfer, as in SynthSeg's head maps, and the tissues that the generator tells
+apart.
+"""
 
 TISSUES: dict[str, tuple[int, ...]] = {
     "outside": (),

@@ -1,4 +1,6 @@
-"""What training minimises: Dice, Dice and cross-entropy, or both for each of several maps, over the batch of all processes."""
+"""What training minimises: Dice, Dice and cross-entropy, or both for each of several maps, over the batch of
+all processes.
+"""
 
 import torch
 from torch import Tensor
@@ -14,10 +16,12 @@ EMPTY_VOXELS = (
 
 
 def dice_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
-    """1 - Dice, averaged over both softmax channels (docs/method.md, 3), over the scored voxels of the whole batch.
+    """1 - Dice, averaged over both softmax channels (docs/method.md, 3), over the scored voxels of the whole
+    batch.
 
-    logits (B, 2, D, H, W); truth and scored (B, maps, D, H, W), of which the first map is that of new lesions and counts alone; a voxel is lesion
-    from one half on. In [0, 1]; without a lesion in prediction and truth that channel's loss is 0.
+    logits (B, 2, D, H, W); truth and scored (B, maps, D, H, W), of which the first map is that of new lesions
+    and counts alone; a voxel is lesion from one half on. In [0, 1]; without a lesion in prediction and truth
+    that channel's loss is 0.
     """
     new, counted = truth[:, 0] > 0.5, scored[:, 0]
     probabilities = logits.float().softmax(dim=1) * counted[:, None]
@@ -31,7 +35,9 @@ def dice_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
 
 
 def dice_ce_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
-    """Dice loss plus the mean cross-entropy of the scored voxels: calmer where there is nothing to find (docs/method.md, 8)."""
+    """Dice loss plus the mean cross-entropy of the scored voxels: calmer where there is nothing to find
+    (docs/method.md, 8).
+    """
     entropy = functional.cross_entropy(logits.float(), (truth[:, 0] > 0.5).long(), reduction="none")
     entropies, voxels = summed(torch.stack([(entropy * scored[:, 0]).sum(), scored[:, 0].sum()]))
     loss: Tensor = dice_loss(logits, truth, scored) + entropies / voxels.clamp_min(1)
@@ -39,9 +45,11 @@ def dice_ce_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
 
 
 def maps_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
-    """Soft Dice loss plus mean cross-entropy of each map, weighted by `MAP_WEIGHTS`: logits, truth in [0, 1] and scored (B, 4, D, H, W).
+    """Soft Dice loss plus mean cross-entropy of each map, weighted by `MAP_WEIGHTS`: logits, truth in [0, 1]
+    and scored (B, 4, D, H, W).
 
-    The squares in the denominator (V-Net, Milletari 2016) make the Dice of parts of voxels greatest where prediction and truth are equal.
+    The squares in the denominator (V-Net, Milletari 2016) make the Dice of parts of voxels greatest where
+    prediction and truth are equal.
     """
     entropy = functional.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
     probability = logits.float().sigmoid() * scored

@@ -1,4 +1,6 @@
-"""The marks of a probability map, each with one number to be cut at, and what they find of lesions that are known."""
+"""The marks of a probability map, each with one number to be cut at, and what they find of lesions that are
+known.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -22,7 +24,10 @@ LOWEST_CUT = 0.5
 
 @dataclass(frozen=True)
 class Mark:
-    """One component of the mask. It is reported if more than the minimum volume of it exceeds `certain`, so if its `score` does."""
+    """One component of the mask.
+
+    It is reported if more than the minimum volume of it exceeds `certain`, so if its `score` does.
+    """
 
     score: float
     voxels: int

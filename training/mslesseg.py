@@ -1,7 +1,9 @@
-"""Real visits of MSLesSeg (Guarnera, Rondinella et al., Sci Data 12:920, 2025) as validation pairs, with what is new by the masks of both visits.
+"""Real visits of MSLesSeg (Guarnera, Rondinella et al., Sci Data 12:920, 2025) as validation pairs, with what
+is new by the masks of both visits.
 
-Each visit was brought to MNI space on its own, so that two visits of a patient differ by an affine: it is found and undone first. A mask shows all
-lesions of one visit: what lies in the later mask alone may be new, or only drawn differently. It is new if its voxels got brighter, too.
+Each visit was brought to MNI space on its own, so that two visits of a patient differ by an affine: it is
+found and undone first. A mask shows all lesions of one visit: what lies in the later mask alone may be new,
+or only drawn differently. It is new if its voxels got brighter, too.
 """
 
 from pathlib import Path
@@ -52,7 +54,9 @@ def unstripped(scan: sitk.Image) -> tuple[sitk.Image, sitk.Image]:
 def prepare_visits(
     folder: Path, patient: str, earlier: int, later: int
 ) -> dict[str, npt.NDArray[np.generic]]:
-    """What training.prepare.prepare_pair returns, with the masks of both visits: `lesions` (2, z, y, x), earlier and later."""
+    """What training.prepare.prepare_pair returns, with the masks of both visits: `lesions` (2, z, y, x),
+    earlier and later.
+    """
     visits = [read_visit(folder, patient, visit) for visit in (earlier, later)]
     grid = grids.canonical_grid(visits[1][0], 1.0)
     ways = halfway(affine(visits[0], visits[1]))
@@ -81,7 +85,10 @@ def prepare_visits(
 
 
 def new_pieces(channels: Array, marked: npt.NDArray[np.bool_]) -> Mask:
-    """Voxels of the later mask outside the earlier that got brighter, in pieces of more than `SMALLEST_MM3`: (2, z, y, x) each, at 1 mm."""
+    """Voxels of the later mask outside the earlier that got brighter, in pieces of more than `SMALLEST_MM3`.
+
+    Both arguments are (2, z, y, x) at 1 mm.
+    """
     rise = 4 * (
         ndimage.gaussian_filter(channels[1], SMOOTHING_MM)
         - ndimage.gaussian_filter(channels[0], SMOOTHING_MM)
@@ -94,7 +101,9 @@ def new_pieces(channels: Array, marked: npt.NDArray[np.bool_]) -> Mask:
 
 
 def affine(baseline: tuple[sitk.Image, ...], followup: tuple[sitk.Image, ...]) -> sitk.AffineTransform:
-    """Twelve parameters from points of the follow-up to the baseline, by Mattes mutual information of the brains; each visit is (scan, brain, ...)."""
+    """Twelve parameters from points of the follow-up to the baseline, by Mattes mutual information of the
+    brains; each visit is (scan, brain, ...).
+    """
     search = sitk.ImageRegistrationMethod()
     search.SetMetricAsMattesMutualInformation(32)
     search.SetMetricSamplingStrategy(search.REGULAR)
@@ -117,7 +126,9 @@ def affine(baseline: tuple[sitk.Image, ...], followup: tuple[sitk.Image, ...]) -
 
 
 def halfway(whole: sitk.AffineTransform) -> tuple[sitk.AffineTransform, sitk.AffineTransform]:
-    """From points half way between both scans to the baseline and to the follow-up, so that both are interpolated alike."""
+    """From points half way between both scans to the baseline and to the follow-up, so that both are
+    interpolated alike.
+    """
     matrix = np.eye(4)
     matrix[:3, :3] = np.reshape(whole.GetMatrix(), (3, 3))
     matrix[:3, 3] = np.array(whole.TransformPoint((0, 0, 0)))

@@ -1,9 +1,11 @@
-"""From the folders of the MSSEG-2 challenge to the compact arrays that training reads, and who validates which fold.
+"""From the folders of the MSSEG-2 challenge to the compact arrays that training reads, and who validates
+which fold.
 
     python -m training.msseg2 --data MSSEG2/training --out runs/msseg2/prepared
 
-A patient's folder holds flair_time01_on_middle_space.nii.gz, flair_time02_on_middle_space.nii.gz, ground_truth.nii.gz (the consensus) and, for who has
-them, all of ground_truth_expert1.nii.gz to 4. Arrays are `(z, y, x)` at 1 mm, axes running to superior, posterior and left.
+A patient's folder holds flair_time01_on_middle_space.nii.gz, flair_time02_on_middle_space.nii.gz,
+ground_truth.nii.gz (the consensus) and, for who has them, all of ground_truth_expert1.nii.gz to 4. Arrays are
+`(z, y, x)` at 1 mm, axes running to superior, posterior and left.
 """
 
 import argparse
@@ -48,7 +50,10 @@ def main() -> None:
 
 
 def prepare_challenge(data: Path, out: Path, count: int, seed: int, preprocessing_by: Chain) -> None:
-    """Write `pairs/<patient>.npz` and `folds.json`; pairs that are there already are kept. Raises InputError for a patient without all files."""
+    """Write `pairs/<patient>.npz` and `folds.json`; pairs that are there already are kept.
+
+    Raises InputError for a patient without all files.
+    """
     cases, problems = find_cases(data)
     if problems:
         raise problems[0]
@@ -64,9 +69,11 @@ def prepare_challenge(data: Path, out: Path, count: int, seed: int, preprocessin
 
 
 def prepare_patient(case: Case, extractor: BrainExtractor, preprocessing_by: Chain) -> Arrays:
-    """`channels`, `brain`, `truth_forward` (consensus), nothing to ignore, and `experts` where there are four masks of them.
+    """`channels`, `brain`, `truth_forward` (consensus), nothing to ignore, and `experts` where there are four
+    masks of them.
 
-    On the network's grid, masks by nearest neighbour. Raises InputError where only some of the experts' masks are there.
+    On the network's grid, masks by nearest neighbour. Raises InputError where only some of the experts' masks
+    are there.
     """
     baseline, followup = storage.read(case.baseline), storage.read(case.followup)
     names = ["ground_truth"]

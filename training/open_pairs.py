@@ -1,11 +1,13 @@
-"""The validation pairs from the open longitudinal data: both scans on one grid, under the challenge's names, and a truth derived from them.
+"""The validation pairs from the open longitudinal data: both scans on one grid, under the challenge's names,
+and a truth derived from them.
 
     python -m training.open_pairs --data DIR
 
-Reads DIR/open_ms_data/longitudinal, writes DIR/open_ms_pairs. The data set marks every change, growing and shrinking alike and drawn with other
-contrasts too; about half of what is marked shows nothing on FLAIR. So a marked voxel counts as rising if it rises, and as visible if its piece does
-so clearly and ends up bright. The rule is ours and favours subtraction. The brain is that of app.method.brain, since the data set's own mask of 03 cuts the
-frontal lobe.
+Reads DIR/open_ms_data/longitudinal, writes DIR/open_ms_pairs. The data set marks every change, growing and
+shrinking alike and drawn with other contrasts too; about half of what is marked shows nothing on FLAIR. So a
+marked voxel counts as rising if it rises, and as visible if its piece does so clearly and ends up bright. The
+rule is ours and favours subtraction. The brain is that of app.method.brain, since the data set's own mask of
+03 cuts the frontal lobe.
 """
 
 import argparse
@@ -53,7 +55,10 @@ def main() -> None:
 
 
 def write_pair(longitudinal: Path, patient: str, out: Path) -> None:
-    """Both scans, the brain, and for both time orders the changes, those to be seen, and what to ignore. Raises InputError if a file is missing."""
+    """Both scans, the brain, and for both time orders the changes, those to be seen, and what to ignore.
+
+    Raises InputError if a file is missing.
+    """
     common = longitudinal / "coregistered" / patient
     grid = storage.read_mask(common / "brainmask.nii.gz")
     marked = grids.array(storage.read_mask(common / "gt.nii.gz", grid)) > 0
@@ -104,7 +109,9 @@ def standardised(scan: sitk.Image, brain: Mask) -> Array:
 
 
 def risen(before: Array, after: Array, marked: Mask, voxel_mm3: float) -> tuple[Mask, Mask]:
-    """Marked voxels (z, y, x) that rise, in pieces that are not too small; and those of the pieces that anyone would see."""
+    """Marked voxels (z, y, x) that rise, in pieces that are not too small; and those of the pieces that
+    anyone would see.
+    """
     rise = after - before
     labels, count = ndimage.label(marked & (rise > RISE_Z))
     changed, visible = np.zeros(count + 1, bool), np.zeros(count + 1, bool)  # 0 is what does not rise

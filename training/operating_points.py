@@ -1,4 +1,7 @@
-"""How good a probability map of a validation pair is, at every operating point tried. Without SimpleITK, so that training can ask too."""
+"""How good a probability map of a validation pair is, at every operating point tried.
+
+Without SimpleITK, so that training can ask too.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -54,7 +57,10 @@ def best(
 def in_words(point: OperatingPoint) -> str:
     """'threshold 0.9, more than 30 mm^3 above 0.99, 0.5 of its signal gained'."""
     gained = "" if point.gain is None else f", {point.gain:g} of its signal gained"
-    return f"threshold {point.threshold:g}, more than {point.minimum_volume_mm3:g} mm^3 above {point.certain:g}{gained}"
+    return (
+        f"threshold {point.threshold:g}, more than {point.minimum_volume_mm3:g} mm^3 above "
+        f"{point.certain:g}{gained}"
+    )
 
 
 def summary(measures: Mapping[str, CaseMetrics], cases: Sequence[Case]) -> tuple[float, float, int]:
@@ -65,6 +71,8 @@ def summary(measures: Mapping[str, CaseMetrics], cases: Sequence[Case]) -> tuple
 
 
 def selection(measures: Mapping[str, CaseMetrics], cases: Sequence[Case]) -> float:
-    """What chooses among weights and operating points: the mean of F1 and Dice, less a little for each false lesion."""
+    """What chooses among weights and operating points: the mean of F1 and Dice, less a little for each false
+    lesion.
+    """
     f1, dice, false = summary(measures, cases)
     return (f1 + dice) / 2 - FALSE_LESION_COST * false

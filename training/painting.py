@@ -1,4 +1,6 @@
-"""Lesions painted into the follow-up of real pairs: where the truth is known exactly, and scanner, position and noise differ as they really do."""
+"""Lesions painted into the follow-up of real pairs: where the truth is known exactly, and scanner, position
+and noise differ as they really do.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,7 +20,9 @@ from training.synthesis.lesions import Shapes, draw_shape, put, read_shapes, res
 
 LESIONS = 44  # a case, where there is room: 440 in the ten cases
 VISIBLE_Z = 0.5  # a voxel shows the lesion from here on; sizes are those of what shows
-BORDER = 0.5  # of a lesion's height: where experts draw (P14's new lesions cross it within half a voxel of the drawn border)
+# of a lesion's height: where experts draw (P14's new lesions cross it within half a voxel of the drawn
+# border)
+BORDER = 0.5
 CONTRASTS_Z = (1.5, 4.5)
 APART_MM = 8  # one lesion from the next place, at least
 CHOOSING_SEED, REPORTING_SEED = 101, 1  # other shapes and places for choosing than for reporting
@@ -55,7 +59,9 @@ def painted(cases: Sequence[Case], prepared: Path, seed: int = REPORTING_SEED) -
 
 
 def painted_cases(cases: Sequence[Case], prepared: Path) -> list[Case]:
-    """The same for scoring as other cases are: the painted lesions are the truth, and what really changed is ignored."""
+    """The same for scoring as other cases are: the painted lesions are the truth, and what really changed is
+    ignored.
+    """
     return [
         dataclasses.replace(case, channels=pair.channels, truth=pair.labels > 0, ignore=pair.known)
         for case, pair in zip(cases, painted(cases, prepared), strict=True)
@@ -63,7 +69,9 @@ def painted_cases(cases: Sequence[Case], prepared: Path) -> list[Case]:
 
 
 def paint(case: Case, shapes: Shapes, rng: torch.Generator) -> Painted:
-    """Draw `LESIONS` places in white matter where both scans show nothing special, and paint a lesion at each."""
+    """Draw `LESIONS` places in white matter where both scans show nothing special, and paint a lesion at
+    each.
+    """
     z = [4 * (channel - 1) for channel in case.channels]
     known = ndimage.binary_dilation(case.truth | case.ignore, iterations=2)
     free = _free_places(z, case.brain) * ~known

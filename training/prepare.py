@@ -1,9 +1,10 @@
-"""From the open data's folders to the compact arrays that training reads: heads, lesion shapes, real scans, validation pairs.
+"""From the open data's folders to the compact arrays that training reads: heads, lesion shapes, real scans,
+validation pairs.
 
     python -m training.prepare --data ../shared/data --out runs/prepared
 
-Every array is `(z, y, x)` at 1 mm, axes running to superior, posterior and left. Patients 01, 03, P14 and P2 are for validation and are used for
-nothing else.
+Every array is `(z, y, x)` at 1 mm, axes running to superior, posterior and left. Patients 01, 03, P14 and P2
+are for validation and are used for nothing else.
 """
 
 import argparse
@@ -69,7 +70,9 @@ def main() -> None:
 
 
 def prepare_open_data(data: Path, out: Path) -> None:
-    """Write `scans`, `thick`, `pairs`, `heads` (`*.npz` each) and `lesions.npz`; what is there already is kept. Raises InputError without data."""
+    """Write `scans`, `thick`, `pairs`, `heads` (`*.npz` each) and `lesions.npz`; what is there already is
+    kept. Raises InputError without data.
+    """
     for name, scan, brain, lesions, all_marked in training_scans(data):
         save_arrays(
             out / "scans" / f"{name}.npz", functools.partial(prepare_scan, scan, brain, lesions, all_marked)
@@ -102,7 +105,9 @@ def prepare_open_data(data: Path, out: Path) -> None:
 
 
 def longitudinal_scans(data: Path) -> Iterator[tuple[str, sitk.Image, sitk.Image, sitk.Image]]:
-    """(patient, FLAIR with skull, brain mask, mask of marked changes) of the patients of 2-D scans who do not validate."""
+    """(patient, FLAIR with skull, brain mask, mask of marked changes) of the patients of 2-D scans who do not
+    validate.
+    """
     longitudinal = data / "open_ms_data" / "longitudinal"
     for raw in sorted((longitudinal / "raw").glob("patient*/study*_FLAIR.nii.gz")):
         patient = raw.parent.name
@@ -119,7 +124,9 @@ def longitudinal_scans(data: Path) -> Iterator[tuple[str, sitk.Image, sitk.Image
 
 
 def training_scans(data: Path) -> Iterator[tuple[str, sitk.Image, sitk.Image, sitk.Image, bool]]:
-    """(name, FLAIR, brain mask, lesion mask, whether that has all lesions) of the real scans for training, each on the scan's grid."""
+    """(name, FLAIR, brain mask, lesion mask, whether that has all lesions) of the real scans for training,
+    each on the scan's grid.
+    """
     for patient, scan, brain, changes in longitudinal_scans(data):
         yield patient, scan, brain, changes, False
     for path in sorted((data / "open_ms_data" / "cross_sectional" / "MNI").glob("patient*/FLAIR*.nii.gz")):
@@ -155,7 +162,9 @@ def thick_scans(data: Path) -> Iterator[tuple[str, sitk.Image, sitk.Image, sitk.
 
 
 def lesion_masks(data: Path) -> Iterator[Mask]:
-    """Masks of lesions at 1 mm whose outlines are painted elsewhere: some of the simulated ones, and the gold standard of 30 other patients."""
+    """Masks of lesions at 1 mm whose outlines are painted elsewhere: some of the simulated ones, and the gold
+    standard of 30 other patients.
+    """
     simulated = sorted((data / "MSLesionSimulator" / "labels-database").glob("*/*.nii.gz"))
     gold = sorted((data / "open_ms_data" / "cross_sectional" / "MNI").glob("patient*/GOLD_STANDARD*.nii.gz"))
     for path in [*simulated[::EVERY_SIMULATED], *gold]:
@@ -179,7 +188,9 @@ def shapes(mask: Mask) -> Iterator[Mask]:
 
 
 def pack_shapes(components: Iterator[Mask]) -> Arrays:
-    """Many small masks in three arrays: `bits` of all one after the other (each padded to bytes), `sides` (n, 3), `volumes_mm3` (n,)."""
+    """Many small masks in three arrays: `bits` of all one after the other (each padded to bytes), `sides` (n,
+    3), `volumes_mm3` (n,).
+    """
     kept = list(components)
     return {
         "bits": np.concatenate([np.packbits(component.ravel()) for component in kept]),
@@ -212,7 +223,8 @@ def prepare_head(label_map: sitk.Image) -> Arrays:
 
 
 def prepare_scan(scan: sitk.Image, brain: sitk.Image, lesions: sitk.Image, all_marked: bool) -> Arrays:
-    """`values` (as the network sees them), `depth`, `place` and `lesions` (0, or a lesion's number) of a real scan, cut to the brain.
+    """`values` (as the network sees them), `depth`, `place` and `lesions` (0, or a lesion's number) of a real
+    scan, cut to the brain.
 
     `all_marked` goes with them: whether what is not marked is no lesion.
     """
@@ -243,7 +255,9 @@ def prepare_scan(scan: sitk.Image, brain: sitk.Image, lesions: sitk.Image, all_m
 
 
 def prepare_pair(folder: Path, config: PreprocessConfig) -> Arrays:
-    """`channels`, `brain`, and truth and ignore zone of both time orders, on the network's grid (masks by nearest neighbour)."""
+    """`channels`, `brain`, and truth and ignore zone of both time orders, on the network's grid (masks by
+    nearest neighbour).
+    """
     scans = [storage.read(folder / f"flair_time0{time}_on_middle_space.nii.gz") for time in (1, 2)]
     grid = grids.canonical_grid(scans[1], config.spacing_mm)
     brain = sitk.Resample(
@@ -271,13 +285,15 @@ def prepare_pair(folder: Path, config: PreprocessConfig) -> Arrays:
 
 
 def depth_of(brain: Mask) -> Depth:
-    """Half millimetres below the surface of a mask at 1 mm: positive inside, negative outside, at most 127."""
+    """Half millimetres below the surface of a mask at 1 mm: positive inside, negative outside, up to 127."""
     signed = ndimage.distance_transform_edt(brain) - ndimage.distance_transform_edt(~brain)
     return np.clip(np.round(2 * signed), -127, 127).astype(np.int8)  # type: ignore[no-any-return]
 
 
 def places(likely: npt.NDArray[np.float64], ventricle: Mask) -> Bytes:
-    """Where lesions appear, 0 to 255: tissue likelihood, five times higher at the ventricles than far from them."""
+    """Where lesions appear, 0 to 255: tissue likelihood, five times higher at the ventricles than far from
+    them.
+    """
     far_mm: Array = (
         ndimage.distance_transform_edt(~ventricle) if ventricle.any() else np.full(likely.shape, np.inf)
     )
@@ -291,7 +307,9 @@ def box_around(mask: Mask, margin: int) -> tuple[slice, ...]:
 
 
 def save_arrays(path: Path, make: Callable[[], Arrays]) -> None:
-    """Write arrays aside, then rename; what exists is kept, so that a stopped preparation goes on where it was."""
+    """Write arrays aside, then rename; what exists is kept, so that a stopped preparation goes on where it
+    was.
+    """
     if path.is_file():
         return
     path.parent.mkdir(parents=True, exist_ok=True)

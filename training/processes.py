@@ -1,4 +1,6 @@
-"""Several training processes as one: torchrun starts them, one a GPU; without torchrun there is one, and nothing here does anything."""
+"""Several training processes as one: torchrun starts them, one a GPU; without torchrun there is one, and
+nothing here does anything.
+"""
 
 import os
 from typing import Any
@@ -12,8 +14,8 @@ from app.errors import InputError
 def join(name: str) -> torch.device:
     """Meet the other processes that torchrun started; the device of this one.
 
-    `name` is "cpu", "cuda" (this process's own GPU) or "auto": the GPU where there is one. Raises InputError for a
-    GPU that is not there.
+    `name` is "cpu", "cuda" (this process's own GPU) or "auto": the GPU where there is one. Raises InputError
+    for a GPU that is not there.
     """
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
@@ -40,7 +42,9 @@ def rank() -> int:
 
 
 def summed(values: Tensor) -> Tensor:
-    """The sum over all processes, with its gradient: a loss made of such sums is that of the whole batch, wherever its patches lie."""
+    """The sum over all processes, with its gradient: a loss made of such sums is that of the whole batch,
+    wherever its patches lie.
+    """
     if count() == 1:
         return values
     total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
@@ -57,7 +61,10 @@ def first_says(yes: bool, device: torch.device) -> bool:
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over the processes. Each of them computes the same loss from it, so the gradients are summed too."""
+    """Sum over the processes.
+
+    Each of them computes the same loss from it, so the gradients are summed too.
+    """
 
     @staticmethod
     def forward(_context: Any, values: Tensor) -> Tensor:

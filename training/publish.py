@@ -24,7 +24,8 @@ def main() -> None:
 
 
 def publish(checkpoints: Sequence[Path], weights: Path) -> None:
-    """Write the lesion networks and their hashes, and no other, all with the operating point of the first (validate --choose finds theirs).
+    """Write the lesion networks and their hashes, and no other, all with the operating point of the first
+    (validate --choose finds theirs).
 
     Raises InputError if the networks were trained on other windows or grids.
     """
@@ -33,7 +34,8 @@ def publish(checkpoints: Sequence[Path], weights: Path) -> None:
     for number, (path, fold) in enumerate(zip(checkpoints, folds, strict=True), start=1):
         if (fold.config.preprocess, fold.config.windows) != (first.preprocess, first.windows):
             raise InputError(
-                f"{path}: trained on other windows or another grid than {checkpoints[0]}; wanted folds of one kind"
+                f"{path}: trained on other windows or another grid than {checkpoints[0]}; wanted "
+                "folds of one kind"
             )
         config = dataclasses.replace(fold.config, point=first.point)
         checkpoint.save(checkpoint.lesion_network(weights, number), fold.network, config, fold.provenance)

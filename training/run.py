@@ -1,4 +1,6 @@
-"""What both trainings share: weights with their running average, a step, the state to go on from, and where weights come from."""
+"""What both trainings share: weights with their running average, a step, the state to go on from, and where
+weights come from.
+"""
 
 import copy
 import dataclasses
@@ -38,16 +40,21 @@ class Run:
 
 
 def begin(network: UNet3D, device: torch.device, weight_decay: float = 0.0) -> Run:
-    """A run at its first step. The optimiser is AdamW, which without decay is Adam; `take_step` sets its rate."""
+    """A run at its first step.
+
+    The optimiser is AdamW, which without decay is Adam; `take_step` sets its rate.
+    """
     network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval().requires_grad_(False)
     return Run(network, average, torch.optim.AdamW(network.parameters(), weight_decay=weight_decay))
 
 
 def take_step(run: Run, loss: Tensor, rate: float, largest_gradient: float, keep: float) -> None:
-    """Follow the gradient of `loss` at a learning rate, and let the average keep that share of itself, less at the start.
+    """Follow the gradient of `loss` at a learning rate, and let the average keep that share of itself, less
+    at the start.
 
-    A gradient longer than `largest_gradient` is shortened; one that is not finite leaves the weights as they are.
+    A gradient longer than `largest_gradient` is shortened; one that is not finite leaves the weights as they
+    are.
     """
     for group in run.optimiser.param_groups:
         group["lr"] = rate
@@ -73,7 +80,8 @@ def follow(average: torch.nn.Module, network: torch.nn.Module, keep: float) -> N
 def learning_rate(
     step: int, steps: int, peak: float, warmup_steps: int, decay: float, final: float = 0.0
 ) -> float:
-    """Linear warm-up, a constant, then over the last `decay` of the steps a cosine down to `final` of the peak.
+    """Linear warm-up, a constant, then over the last `decay` of the steps a cosine down to `final` of the
+    peak.
 
     So a run can be made longer as long as its decay has not begun: the same command with more steps goes on.
     """
@@ -84,7 +92,10 @@ def learning_rate(
 
 
 def resume(run: Run, folder: Path, device: torch.device) -> None:
-    """Go on from the state saved in a folder, if there is one. Raises InputError if it is of another network."""
+    """Go on from the state saved in a folder, if there is one.
+
+    Raises InputError if it is of another network.
+    """
     path = folder / "state.pt"
     if not path.is_file():
         return

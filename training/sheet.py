@@ -1,7 +1,9 @@
-"""One page to look at: every mark and every missed lesion of every pair, at both visits; and what a reader said of each place.
+"""One page to look at: every mark and every missed lesion of every pair, at both visits; and what a reader
+said of each place.
 
-`reading.json` holds the reader's words, by place: "clear" (a new lesion that anybody would call so), "doubtful", or "not visible". Later networks are scored
-against them: a mark is worth what the reader said of its place, and a missed lesion costs what it was worth.
+`reading.json` holds the reader's words, by place: "clear" (a new lesion that anybody would call so),
+"doubtful", or "not visible". Later networks are scored against them: a mark is worth what the reader said of
+its place, and a missed lesion costs what it was worth.
 """
 
 import json
@@ -89,7 +91,9 @@ def reading_lines(items: Sequence[Item], reading: Sequence[Read]) -> list[str]:
 
 
 def draw(items: Sequence[Item], cases: Mapping[str, Case], masks: Mapping[str, Mask], path: Path) -> None:
-    """One PNG: baseline and follow-up side by side, marks outlined in red, the truth in green, numbered in the order of `items`."""
+    """One PNG: baseline and follow-up side by side, marks outlined in red, the truth in green, numbered in
+    the order of `items`.
+    """
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,6 @@
-"""Made-up data for both recipes, small enough to run the whole training in a minute: the same folders and names, invented heads."""
+"""Made-up data for both recipes, small enough to run the whole training in a minute: the same folders and
+names, invented heads.
+"""
 
 import argparse
 from pathlib import Path
@@ -43,7 +45,9 @@ def write_open_data(folder: Path, rng: np.random.Generator) -> None:
 
 
 def write_challenge(folder: Path, rng: np.random.Generator) -> None:
-    """Five patients as of MSSEG-2 but without skull, four of them with new lesions, seen by four experts of whom the last sees a little less."""
+    """Five patients as of MSSEG-2 but without skull, four of them with new lesions, seen by four experts of
+    whom the last sees a little less.
+    """
     inside = _labels(23) > 0
     for number, lesions in enumerate((1, 2, 1, 2, 0), start=1):
         patient = folder / f"{number:03d}"

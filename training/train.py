@@ -1,11 +1,14 @@
-"""Prepared arrays to a trained network: the loop, its log, and the best weights by real pairs that it was not trained on.
+"""How do prepared arrays become a trained network? The loop, its log, and the choice of the best weights.
 
-    python -m training.train --prepared runs/open/prepared --run runs/open/heads --head 1 --seed 23  # made pairs (training.prepare)
-    python -m training.train --prepared runs/msseg2/prepared --run runs/msseg2/fold1 --fold 1      # the paper's recipe (training.msseg2)
-    torchrun --nproc-per-node 4 -m training.train ...                                              # on several GPUs
+Made pairs (training.prepare), the paper's recipe (training.msseg2), and several GPUs:
 
-Needs torch, numpy and scipy alone. A stopped run goes on where its last `state.pt` was: weights, average and optimiser are in it, and what is drawn
-at a step depends on seed and step only.
+    python -m training.train --prepared runs/open/prepared --run runs/open/heads --head 1 --seed 23
+    python -m training.train --prepared runs/msseg2/prepared --run runs/msseg2/fold1 --fold 1
+    torchrun --nproc-per-node 4 -m training.train ...
+
+Real pairs that the network was not trained on choose the best weights.
+Needs torch, numpy and scipy alone. A stopped run goes on where its last `state.pt` was: weights, average and
+optimiser are in it, and what is drawn at a step depends on seed and step only.
 """
 
 import argparse
@@ -44,7 +47,10 @@ OPEN_DATA = "open data of training/README.md; patients 01, 03, P14 and P2 for va
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Train the lesion network on prepared arrays. What is left out is as the recipe has it (training/config.py)."
+        description=(
+            "Train the lesion network on prepared arrays. What is left out is as the recipe "
+            "has it (training/config.py)."
+        )
     )
     parser.add_argument(
         "--prepared", type=Path, required=True, help="folder written by training.prepare or training.msseg2"
@@ -183,7 +189,10 @@ def _begin(folder: Path, config: TrainConfig, device: torch.device, start: Path 
 def _step(
     run: Run, trained: nn.Module, batch: Batch, config: TrainConfig, number: int, device: torch.device
 ) -> Tensor:
-    """One step with the batch whose first patch has this number; its loss. `trained` is the network, or its copy among processes."""
+    """One step with the batch whose first patch has this number; its loss.
+
+    `trained` is the network, or its copy among processes.
+    """
     run.network.train()
     torch.manual_seed(DROPOUT_SEEDS + sample_seed(config.seed, number))
     with _autocast(device, config):
@@ -260,7 +269,7 @@ def rate_of(step: int, config: TrainConfig) -> float:
 def probability_of(
     network: UNet3D, case: Case, config: TrainConfig, device: torch.device
 ) -> npt.NDArray[np.float32]:
-    """New-lesion probability (z, y, x) of one case, in windows as app.method.predictor.Predictor blends them."""
+    """New-lesion probability (z, y, x) of one case, in windows as app.method.predictor blends them."""
 
     settings = Config(outputs=outputs_of(config))
 
@@ -277,7 +286,9 @@ def probability_of(
 
 
 def _validate(run: Run, cases: list[Case], config: TrainConfig, folder: Path, device: torch.device) -> None:
-    """Score the averaged weights on the real pairs, log the best operating point, keep the weights, also as the best if they are."""
+    """Score the averaged weights on the real pairs, log the best operating point, keep the weights, also as
+    the best if they are.
+    """
     before, network, progress = time.monotonic(), run.average, run.progress
     found_in = {case.name: probability_of(network, case, config, device) for case in cases}
     results = operating_points.table(found_in, cases, config.operating_points)
@@ -326,7 +337,9 @@ def _autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
 
 
 def _log(path: Path, row: Mapping[str, object]) -> None:
-    """Print a line and add it to a CSV file, which its first line gives a header; only one of the processes does."""
+    """Print a line and add it to a CSV file, which its first line gives a header; only one of the processes
+    does.
+    """
     if processes.rank() > 0:
         return
     new = not path.is_file()

@@ -1,12 +1,14 @@
 """What the networks of a weights folder do on whole scans that they were not trained on.
 
-    python -m training.validate --prepared runs/open/prepared --weights weights            # at the stored operating point
-    python -m training.validate --prepared runs/open/prepared --weights weights --choose   # choose the cut on painted lesions and store it
+    python -m training.validate --prepared runs/open/prepared --weights weights [--choose]
 
-Open data are judged by training/yardstick.py: lesions painted into real pairs, real pairs without change, real new lesions. With `--choose`, each
-patient is judged at the cut that the others' pairs choose, with other shapes than it is judged by; the stored cut is the one that all choose.
-The challenge's patients are each predicted by the one network whose fold held them out, and scored by the challenge's measures.
-Everything is scored on the network's 1 mm grid with the truth brought there by nearest neighbour, ignore zones taken out of prediction and truth.
+Without `--choose`, networks are judged at the stored operating point.
+Open data are judged by training/yardstick.py: lesions painted into real pairs, real pairs without change,
+real new lesions. With `--choose`, each patient is judged at the cut that the others' pairs choose, with other
+shapes than it is judged by; the stored cut is the one that all choose. The challenge's patients are each
+predicted by the one network whose fold held them out, and scored by the challenge's measures. Everything is
+scored on the network's 1 mm grid with the truth brought there by nearest neighbour, ignore zones taken out of
+prediction and truth.
 """
 
 import argparse
@@ -100,7 +102,9 @@ def mark_painted(predictor: Predictor, cases: Sequence[Case], prepared: Path, se
 
 
 def lesion_lines(pairs: Path, maps: dict[str, LesionMaps]) -> list[str]:
-    """Dice of the maps of all lesions with the experts' masks, of both visits; nothing for networks that know new lesions alone."""
+    """Dice of the maps of all lesions with the experts' masks, of both visits; nothing for networks that know
+    new lesions alone.
+    """
     lines = []
     for path in sorted(pairs.glob("*.npz")):
         found = maps[f"{path.stem} forward"]
@@ -115,7 +119,9 @@ def lesion_lines(pairs: Path, maps: dict[str, LesionMaps]) -> list[str]:
 
 
 def validate_folds(prepared: Path, weights: Path, cases: Sequence[Case]) -> list[str]:
-    """Judge one network a fold on the patients that it never saw; the lines for the card, without the challenge's patients."""
+    """Judge one network a fold on the patients that it never saw; the lines for the card, without the
+    challenge's patients.
+    """
     predictors = out_of_fold(prepared, weights)
     point = next(iter(predictors.values())).config.point
     measures = {
@@ -128,12 +134,16 @@ def validate_folds(prepared: Path, weights: Path, cases: Sequence[Case]) -> list
 
 
 def out_of_fold(prepared: Path, weights: Path) -> dict[str, Predictor]:
-    """{patient: the network that never saw it}. Raises InputError if the weights are not one network a fold."""
+    """{patient: the network that never saw it}.
+
+    Raises InputError if the weights are not one network a fold.
+    """
     of_patient = folds.read(prepared)
     paths = {fold: checkpoint.lesion_network(weights, fold) for fold in sorted(set(of_patient.values()))}
     if set(checkpoint.lesion_networks(weights)) != set(paths.values()):
         raise InputError(
-            f"{weights}: not one lesion network for each of the {len(paths)} folds of {prepared / folds.FILE}; wanted weights of this training"
+            f"{weights}: not one lesion network for each of the {len(paths)} folds of "
+            f"{prepared / folds.FILE}; wanted weights of this training"
         )
     networks = {fold: checkpoint.load(path) for fold, path in paths.items()}
     predictors = {
@@ -144,7 +154,9 @@ def out_of_fold(prepared: Path, weights: Path) -> dict[str, Predictor]:
 
 
 def store_choice(weights: Path, chosen_on: Sequence[Marked], point: OperatingPoint) -> OperatingPoint:
-    """Store the cuts and the calibration that all painted pairs choose in every network of a folder; the new point."""
+    """Store the cuts and the calibration that all painted pairs choose in every network of a folder; the new
+    point.
+    """
     knots = calibration.fit(*calibration.scored_marks(chosen_on))
     low, high = cut_for(chosen_on, POSSIBLE_FALSE_A_PAIR), cut_for(chosen_on)
     chosen = dataclasses.replace(point, certain=high, possible=low)
@@ -168,7 +180,9 @@ def case_lines(measures: dict[str, CaseMetrics], cases: Sequence[Case]) -> list[
 
 
 def expert_lines(pairs: Path) -> list[str]:
-    """How well each of the challenge's experts agrees with the consensus, by the same measures: what a network can be held against."""
+    """How well each of the challenge's experts agrees with the consensus, by the same measures: what a
+    network can be held against.
+    """
     scores: dict[int, list[tuple[float, float]]] = {}
     for path in sorted(pairs.glob("*.npz")):
         with np.load(path) as arrays:

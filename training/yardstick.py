@@ -1,6 +1,8 @@
-"""What networks are judged by: painted lesions first, then real pairs without change, real new lesions, and the derived truth last.
+"""What networks are judged by: painted lesions first, then real pairs without change, real new lesions, and
+the derived truth last.
 
-Numbers that need a cut use, for each patient, the one that the other patients' painted pairs choose; intervals are of 95 %.
+Numbers that need a cut use, for each patient, the one that the other patients' painted pairs choose;
+intervals are of 95 %.
 """
 
 import itertools
@@ -30,7 +32,8 @@ from training.painting import patient_of
 SIZES_MM3 = (0.0, 30.0, 100.0, math.inf)
 CONTRASTS_Z = (1.5, 2.5, 4.5)
 CLEAR_MM3 = 30.0  # derived lesions from here on are mostly to be seen
-# What a perfect second stage over the candidates of networks and t-maps reaches on the derived truth of 01 and 03.
+# What a perfect second stage over the candidates of networks and t-maps reaches on the derived truth of 01
+# and 03.
 CEILING = "a perfect choice among the candidates of all networks and t-maps reaches F1 0.63, Dice 0.47"
 
 
@@ -39,14 +42,18 @@ def patients(marked: Sequence[Marked]) -> list[str]:
 
 
 def share_found(marked: Sequence[Marked], false_a_pair: float = FALSE_A_PAIR) -> tuple[float, float]:
-    """Share of all painted lesions found, and false marks a pair, at the left-out cuts for so many false marks."""
+    """Share of all painted lesions found, and false marks a pair, at the left-out cuts for so many false
+    marks.
+    """
     cuts = left_out_cuts(marked, false_a_pair)
     hits = np.concatenate([found(one, cuts[one.patient]) for one in marked])
     return float(hits.mean()), sum(false_marks(one, cuts[one.patient]) for one in marked) / len(marked)
 
 
 def painted_lines(marked: Sequence[Marked], cuts: Mapping[str, float]) -> list[str]:
-    """What is found of painted lesions, by size and contrast, with the false marks that it costs and the shapes of what is found."""
+    """What is found of painted lesions, by size and contrast, with the false marks that it costs and the
+    shapes of what is found.
+    """
     hits = np.concatenate([found(one, cuts[one.patient]) for one in marked])
     volumes = np.concatenate([one.volumes_mm3 for one in marked])
     contrasts = np.concatenate([one.contrasts_z for one in marked])
@@ -66,7 +73,8 @@ def painted_lines(marked: Sequence[Marked], cuts: Mapping[str, float]) -> list[s
     if len(shapes):
         dice, ratio = np.median(shapes, axis=0)
         lines.append(
-            f"  of those found, median Dice {dice:.2f}, median volume {ratio:.2f} of their own ({len(shapes)})"
+            f"  of those found, median Dice {dice:.2f}, median volume {ratio:.2f} of their own "
+            f"({len(shapes)})"
         )
     return lines
 
@@ -78,7 +86,9 @@ def quiet_lines(masks: Mapping[str, npt.NDArray[np.bool_]], cases: Sequence[Case
 
 
 def real_lines(masks: Mapping[str, npt.NDArray[np.bool_]], cases: Sequence[Case]) -> list[str]:
-    """Real new lesions found: all pieces of MSLesSeg's, and the derived ones of the other pairs from `CLEAR_MM3` on."""
+    """Real new lesions found: all pieces of MSLesSeg's, and the derived ones of the other pairs from
+    `CLEAR_MM3` on.
+    """
     lines = []
     for case in cases:
         if case.has_new:
@@ -101,7 +111,8 @@ def derived_lines(masks: Mapping[str, npt.NDArray[np.bool_]], cases: Sequence[Ca
     measures = {case.name: operating_points.measure(masks[case.name], case) for case in derived}
     f1, dice, false = operating_points.summary(measures, derived)
     return [
-        f"  derived truth: mean F1 {f1:.3f}, Dice {dice:.3f}, false lesions {sum(m.false_lesions for m in measures.values())}, "
+        f"  derived truth: mean F1 {f1:.3f}, Dice {dice:.3f}, false lesions "
+        f"{sum(m.false_lesions for m in measures.values())}, "
         f"{false} where nothing is new; {CEILING}"
     ]
 

@@ -1,4 +1,6 @@
-"""The bytes of an image file: what its header says of the voxels, and the voxels, unpacked as far as it says and no further."""
+"""The bytes of an image file: what its header says of the voxels, and the voxels, unpacked as far as it says
+and no further.
+"""
 
 import math
 import zlib
@@ -40,7 +42,10 @@ class Header:
 
 
 def beginning(path: Path, length: int, packed: bool = False) -> bytes:
-    """So many bytes, or all there are, from the beginning of a file. Raises InputError if they cannot be read."""
+    """So many bytes, or all there are, from the beginning of a file.
+
+    Raises InputError if they cannot be read.
+    """
     found = bytearray()
     for piece in _unpacked(path, 0, packed):
         found += piece
@@ -50,7 +55,8 @@ def beginning(path: Path, length: int, packed: bool = False) -> bytes:
 
 
 def values(path: Path, header: Header) -> npt.NDArray[Any]:
-    """The voxels (z, y, x) with the byte order of this machine: as stored, or float64 if the header scales them.
+    """The voxels (z, y, x) with the byte order of this machine: as stored, or float64 if the header scales
+    them.
 
     Raises InputError if there is not enough memory for them, or if the file is cut off, or damaged.
     """
@@ -89,18 +95,24 @@ def _check_size(path: Path, header: Header) -> None:
 
 
 def check_memory(sides: Sides, itemsize: int, wrong: str) -> None:
-    """Raises InputError, which begins with `wrong`, if there is no room for so many voxels of so many bytes, and what is made of them."""
+    """Raises InputError, which begins with `wrong`, if there is no room for so many voxels of so many bytes,
+    and what is made of them.
+    """
     needed = math.prod(sides) * (itemsize + NEEDED)
     available = machine.available_memory()
     if needed > available:
         size = "x".join(map(str, sides))
         raise InputError(
-            f"{wrong}: {size} voxels need {needed / 2**30:.1f} GiB of memory, {available / 2**30:.1f} GiB are free; wanted a smaller scan"
+            f"{wrong}: {size} voxels need {needed / 2**30:.1f} GiB of memory, "
+            f"{available / 2**30:.1f} GiB are free; wanted a smaller scan"
         )
 
 
 def _unpacked(path: Path, start: int, packed: bool) -> Iterator[bytes]:
-    """The content of a file in pieces of at most `PIECE` bytes. Raises InputError if it cannot be read or unpacked."""
+    """The content of a file in pieces of at most `PIECE` bytes.
+
+    Raises InputError if it cannot be read or unpacked.
+    """
     try:
         with path.open("rb") as file:
             file.seek(start)
@@ -112,7 +124,9 @@ def _unpacked(path: Path, start: int, packed: bool) -> Iterator[bytes]:
 
 
 def _inflated(file: BinaryIO) -> Iterator[bytes]:
-    """What gzip (one member after the other) or zlib packed; other bytes behind it, as some programs add, do not matter."""
+    """What gzip (one member after the other) or zlib packed; other bytes behind it, as some programs add, do
+    not matter.
+    """
     packed = file.read(PIECE)
     while True:
         engine = zlib.decompressobj(wbits=47)  # the header says which of the two it is

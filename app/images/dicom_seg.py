@@ -17,10 +17,12 @@ try:
     from pydicom.sr.codedict import codes
 except ImportError as error:
     raise InputError(
-        f"DICOM: the package {error.name} is not installed; wanted `pip install '.[dicom]'` in the folder of this program"
+        f"DICOM: the package {error.name} is not installed; wanted `pip install '.[dicom]'` in the "
+        "folder of this program"
     ) from error
 
-# highdicom quotes names of patients when it complains of them, and says that it writes all slices when all are empty
+# highdicom quotes names of patients when it complains of them, and says that it writes all slices when all
+# are empty
 logging.getLogger("highdicom").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module="highdicom")
 
@@ -46,7 +48,8 @@ def check(series: Series) -> None:
 
 
 def write_segmentation(mask: sitk.Image, series: Series, path: Path) -> None:
-    """Write a mask on the grid of a series: one segment, a bit a voxel, slices without lesion left out; if all are without, all are written.
+    """Write a mask on the grid of a series: one segment, a bit a voxel, slices without lesion left out; if
+    all are without, all are written.
 
     Patient and study are those of the series, names included: that is what files the segmentation beside it.
     """
@@ -58,7 +61,10 @@ def write_segmentation(mask: sitk.Image, series: Series, path: Path) -> None:
 def _segmentation(
     mask: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", series: Series
 ) -> hd.seg.Segmentation:
-    """The segmentation of a mask (z, y, x). Raises InputError if patient or study of the series break the rules of DICOM."""
+    """The segmentation of a mask (z, y, x).
+
+    Raises InputError if patient or study of the series break the rules of DICOM.
+    """
     headers = series.full_headers()
     for header in headers:
         for keyword in EXPECTED:
@@ -96,6 +102,7 @@ def _segmentation(
         )
     except (ValueError, TypeError, AttributeError, KeyError) as error:  # their texts may quote the patient
         raise InputError(
-            f"{series.folder}: series {series.number} has no frame of reference, or a patient or study entry that breaks DICOM's rules; "
+            f"{series.folder}: series {series.number} has no frame of reference, or a patient or "
+            "study entry that breaks DICOM's rules; "
             "wanted one that a segmentation can refer to, or an image (.nii.gz) as output"
         ) from error

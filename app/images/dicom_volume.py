@@ -1,6 +1,7 @@
 """The slices of a DICOM series as one volume: where they lie, in which order, and their pixels.
 
-Names of patients, and of files, which often carry them, are never printed: messages begin with what names the series.
+Names of patients, and of files, which often carry them, are never printed: messages begin with what names the
+series.
 """
 
 import struct
@@ -76,13 +77,14 @@ class Slice:
 def slices(files: list[Path], headers: list[Dataset], wrong: str) -> list[Slice]:
     """In the order of the volume: along the normal that makes rows, columns and slices a right-handed system.
 
-    Raises InputError, which begins with `wrong`, unless they make one: of one size and direction, evenly spaced on a straight line at right
-    angles to them.
+    Raises InputError, which begins with `wrong`, unless they make one: of one size and direction, evenly
+    spaced on a straight line at right angles to them.
     """
     if any(header.get("PhotometricInterpretation") != "MONOCHROME2" for header in headers):
         kinds = {str(header.get("PhotometricInterpretation") or "nothing") for header in headers}
         raise InputError(
-            f"{wrong} has pixels of the kind {_word(min(kinds - {'MONOCHROME2'}))}; wanted grey values (MONOCHROME2): export it again as the scanner made it"
+            f"{wrong} has pixels of the kind {_word(min(kinds - {'MONOCHROME2'}))}; wanted grey "
+            "values (MONOCHROME2): export it again as the scanner made it"
         )
     try:
         found = [
@@ -92,15 +94,18 @@ def slices(files: list[Path], headers: list[Dataset], wrong: str) -> list[Slice]
         ]
     except DAMAGE as error:
         raise InputError(
-            f"{wrong} has a slice without position, direction or spacing; wanted a scan of the head: export it again as the scanner made it"
+            f"{wrong} has a slice without position, direction or spacing; wanted a scan of the "
+            "head: export it again as the scanner made it"
         ) from error
     return _in_order(found, wrong)
 
 
 def read(ordered: list[Slice], wrong: str) -> sitk.Image:
-    """The volume of slices in order, float32, Rescale Slope and Intercept applied to each, cleaned as `app.images.measured` does.
+    """The volume of slices in order, float32, Rescale Slope and Intercept applied to each, cleaned as
+    `app.images.measured` does.
 
-    Raises InputError, which begins with `wrong`, for pixels that cannot be read, and for what is no scan of a head.
+    Raises InputError, which begins with `wrong`, for pixels that cannot be read, and for what is no scan of a
+    head.
     """
     first, last = ordered[0], ordered[-1]
     normal = np.cross(first.along_row, first.along_column)
@@ -147,7 +152,9 @@ def _word(text: str) -> str:
 
 
 def _frame_headers(header: Dataset) -> list[Dataset]:
-    """What is said of each frame of a file, as the header of a single slice says it: own values, and those that all frames share."""
+    """What is said of each frame of a file, as the header of a single slice says it: own values, and those
+    that all frames share.
+    """
     if header.SOPClassUID not in MULTI_FRAME:
         return [header]
     frames = []
@@ -189,7 +196,10 @@ def _slice(file: Path, frame: int, header: Dataset) -> Slice:
 
 
 def _in_order(slices: list[Slice], wrong: str) -> list[Slice]:
-    """The slices along their normal. Raises InputError, which begins with `wrong`, unless they make a volume."""
+    """The slices along their normal.
+
+    Raises InputError, which begins with `wrong`, unless they make a volume.
+    """
     first = slices[0]
     if len({(one.rows, one.columns, *one.spacing_mm.tolist()) for one in slices}) > 1:
         raise InputError(f"{wrong} has slices of different sizes; wanted one volume")
@@ -208,13 +218,15 @@ def _in_order(slices: list[Slice], wrong: str) -> list[Slice]:
     gaps_mm = np.diff(positions_mm @ normal)
     if gaps_mm.min() < 0.01:
         raise InputError(
-            f"{wrong} has {len(slices)} slices, several at one place (echoes, repetitions, or a file sent twice); wanted one volume"
+            f"{wrong} has {len(slices)} slices, several at one place (echoes, repetitions, or a "
+            "file sent twice); wanted one volume"
         )
     steps = gaps_mm / np.median(gaps_mm)
     missing = int(np.rint(steps).sum()) - len(gaps_mm)
     if missing > 0 and np.abs(steps - np.rint(steps)).max() < POSITION_TOLERANCE:
         raise InputError(
-            f"{wrong} has {len(slices)} slices, and {missing} are missing between them; wanted all: copy the series again"
+            f"{wrong} has {len(slices)} slices, and {missing} are missing between them; wanted all: "
+            "copy the series again"
         )
     straight = np.linspace(positions_mm[0], positions_mm[-1], len(ordered))
     if np.abs((positions_mm - straight) @ normal).max() > POSITION_TOLERANCE * np.median(gaps_mm):
@@ -226,6 +238,7 @@ def _in_order(slices: list[Slice], wrong: str) -> list[Slice]:
     )
     if sideways_mm.max() > POSITION_TOLERANCE * min(first.spacing_mm):
         raise InputError(
-            f"{wrong} has slices shifted sideways by up to {sideways_mm.max():.3g} mm (a tilted gantry); wanted a box"
+            f"{wrong} has slices shifted sideways by up to {sideways_mm.max():.3g} mm (a tilted "
+            "gantry); wanted a box"
         )
     return ordered

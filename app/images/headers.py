@@ -12,7 +12,10 @@ CONVERT = (".img", ".img.gz", ".hdr", ".mgz", ".mgh", ".mnc", ".par", ".rec")  #
 
 
 def suffix_of(path: Path) -> str:
-    """'.nii.gz', '.nii', '.nrrd' or '.mha'. Raises InputError for another, and for a path that not every program can open."""
+    """'.nii.gz', '.nii', '.nrrd' or '.mha'.
+
+    Raises InputError for another, and for a path that not every program can open.
+    """
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -23,7 +26,8 @@ def suffix_of(path: Path) -> str:
             return suffix
     if path.name.lower().endswith(CONVERT):
         raise InputError(
-            f"{path}: an image in another format; wanted {', '.join(SUFFIXES)}: pip install nibabel, then nib-convert {path.name} SCAN.nii.gz"
+            f"{path}: an image in another format; wanted {', '.join(SUFFIXES)}: pip install "
+            f"nibabel, then nib-convert {path.name} SCAN.nii.gz"
         )
     raise InputError(f"{path}: not an image name; wanted one that ends in {', '.join(SUFFIXES)}")
 
@@ -46,7 +50,8 @@ def read(path: Path) -> Header:
         return nifti.read(path, packed=suffix == ".nii.gz")
     except (KeyError, ValueError, OverflowError, struct.error) as error:
         raise InputError(
-            f"{path}: a damaged header ({str(error)[:80]!r}); wanted an image in the format that its name says"
+            f"{path}: a damaged header ({str(error)[:80]!r}); wanted an image in the format that "
+            "its name says"
         ) from error
 
 

@@ -26,7 +26,9 @@ _UNITS_MM = {"um": 0.001, "mm": 1.0, "cm": 10.0}
 
 
 def read(path: Path) -> Header:
-    """Raises InputError for a file that is no MetaImage, has its voxels elsewhere or as text, or is not one 3-D scan."""
+    """Raises InputError for a file that is no MetaImage, has its voxels elsewhere or as text, or is not one
+    3-D scan.
+    """
     fields, start = _fields(path)
     if fields["elementdatafile"].upper() != "LOCAL":
         raise InputError(

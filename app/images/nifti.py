@@ -1,4 +1,7 @@
-"""What does a NIfTI header say, and how is its placement copied? NIfTI-1 and NIfTI-2 in one file, packed or not."""
+"""What does a NIfTI header say, and how is its placement copied?
+
+NIfTI-1 and NIfTI-2 in one file, packed or not.
+"""
 
 import gzip
 import logging
@@ -92,11 +95,14 @@ logger = logging.getLogger(__name__)
 
 
 def read(path: Path, packed: bool) -> Header:
-    """Raises InputError for a file that is no NIfTI image, or whose header contradicts itself, or does not describe one 3-D scan."""
+    """Raises InputError for a file that is no NIfTI image, or whose header contradicts itself, or does not
+    describe one 3-D scan.
+    """
     layout, order, fields = _fields(path, packed)
     if fields["magic"][0] != layout.magic:
         raise InputError(
-            f"{path}: its voxels are in another file (.img); wanted both in one: pip install nibabel, then nib-convert SCAN.img SCAN.nii.gz"
+            f"{path}: its voxels are in another file (.img); wanted both in one: pip install "
+            "nibabel, then nib-convert SCAN.img SCAN.nii.gz"
         )
     sides = _sides(path, fields["dim"])
     stored = _stored(path, order, fields["datatype"][0], fields["bitpix"][0])
@@ -115,7 +121,9 @@ def read(path: Path, packed: bool) -> Header:
 
 
 def copy_placement(source: Path, source_packed: bool, target: Path, target_packed: bool) -> None:
-    """Copy the header fields that place the voxels in space, bit for bit between files of one version, to one that we wrote."""
+    """Copy the header fields that place the voxels in space, bit for bit between files of one version, to one
+    that we wrote.
+    """
     _, _, fields = _fields(source, source_packed)
     layout, order, _ = _fields(target, target_packed)
     content = bytearray(gzip.decompress(target.read_bytes()) if target_packed else target.read_bytes())
@@ -167,18 +175,23 @@ def _stored(path: Path, order: str, datatype: int, bitpix: int) -> np.dtype[Any]
     stored = np.dtype(f"{order}{_TYPES[datatype]}")
     if bitpix != 8 * stored.itemsize:
         raise InputError(
-            f"{path}: a header that contradicts itself, voxels of type {stored.name} with {bitpix} bits; wanted {8 * stored.itemsize} bits"
+            f"{path}: a header that contradicts itself, voxels of type {stored.name} with {bitpix} "
+            f"bits; wanted {8 * stored.itemsize} bits"
         )
     return stored
 
 
 def _affine(path: Path, fields: dict[str, tuple[Any, ...]], sides: Sides) -> Affine:
-    """(3, 4) to LPS, mm. The sform's where its code is positive, as viewers and other tools take it; else the qform's."""
+    """(3, 4) to LPS, mm.
+
+    The sform's where its code is positive, as viewers and other tools take it; else the qform's.
+    """
     pixdim = np.array(fields["pixdim"], np.float64)
     spacing = np.abs(pixdim[1:4])
     if not (np.isfinite(spacing).all() and spacing.min() > 0):
         raise InputError(
-            f"{path}: spacing {'x'.join(f'{side:g}' for side in pixdim[1:4])} mm; wanted three positive numbers"
+            f"{path}: spacing {'x'.join(f'{side:g}' for side in pixdim[1:4])} mm; wanted three "
+            "positive numbers"
         )
     if pixdim[1:4].min() < 0:
         logger.warning("%s: a negative spacing in its header; taken as positive", path)
@@ -196,7 +209,8 @@ def _affine(path: Path, fields: dict[str, tuple[Any, ...]], sides: Sides) -> Aff
     else:
         affine = _analyze(spacing, sides)
         logger.warning(
-            "%s: its header does not say how the head lies (qform and sform code 0); taken as stored from right to left, back to front,"
+            "%s: its header does not say how the head lies (qform and sform code 0); taken as "
+            "stored from right to left, back to front,"
             " bottom to top: left and right may be swapped",
             path,
         )
@@ -213,7 +227,9 @@ def _affine(path: Path, fields: dict[str, tuple[Any, ...]], sides: Sides) -> Aff
 
 
 def _nearby(wanted: npt.NDArray[np.float64], found: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """What makes the lengths of an sform's columns, in single precision, the spacing that the header gives beside it."""
+    """What makes the lengths of an sform's columns, in single precision, the spacing that the header gives
+    beside it.
+    """
     ratio: npt.NDArray[np.float64] = wanted / found
     ratio[np.abs(ratio - 1) >= ROUNDING] = 1
     return ratio

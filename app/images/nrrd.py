@@ -50,7 +50,9 @@ logger = logging.getLogger(__name__)
 
 
 def read(path: Path) -> Header:
-    """Raises InputError for a file that is no NRRD, has its voxels elsewhere or packed in a rare way, or is not one 3-D scan."""
+    """Raises InputError for a file that is no NRRD, has its voxels elsewhere or packed in a rare way, or is
+    not one 3-D scan.
+    """
     fields, start = _fields(path)
     if "data file" in fields or "datafile" in fields:
         raise InputError(
@@ -123,7 +125,8 @@ def _affine(path: Path, fields: dict[str, str], kept: list[int]) -> Affine:
         if len(spacings) <= max(kept):
             raise InputError(f"{path}: a header without spacing; wanted space directions, or spacings")
         logger.warning(
-            "%s: its header does not say how the head lies (no space directions); taken as stored from right to left, front to back,"
+            "%s: its header does not say how the head lies (no space directions); taken as stored "
+            "from right to left, front to back,"
             " bottom to top: left and right may be swapped",
             path,
         )
@@ -135,7 +138,8 @@ def _affine(path: Path, fields: dict[str, str], kept: list[int]) -> Affine:
     space = fields.get("space", "").lower()
     if space not in _SPACES:
         logger.warning(
-            "%s: a space called %r in its header; taken as left-posterior-superior: left and right may be swapped",
+            "%s: a space called %r in its header; taken as left-posterior-superior: left and right "
+            "may be swapped",
             path,
             space,
         )

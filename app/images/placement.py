@@ -33,8 +33,8 @@ class Box:
 def box(affine: Affine, sides: Sides, wrong: str) -> Box:
     """The box at right angles that is nearest to an affine in mm, with the same centre.
 
-    Warns if a corner moves by more than `NOTICED_MM`. Raises InputError, which begins with `wrong`, if an axis turns by more than
-    `LARGEST_TURN_DEG`.
+    Warns if a corner moves by more than `NOTICED_MM`. Raises InputError, which begins with `wrong`, if an
+    axis turns by more than `LARGEST_TURN_DEG`.
     """
     check_spacing(affine, wrong)
     lengths = np.linalg.norm(affine[:, :3], axis=0).round(12)  # 3 mm, not 3.0000000000000004
@@ -45,7 +45,8 @@ def box(affine: Affine, sides: Sides, wrong: str) -> Box:
     if turn_deg > LARGEST_TURN_DEG:
         raise InputError(
             f"{wrong}: its axes are not at right angles, by {turn_deg:.2g} degrees;"
-            f" wanted a scan without shear, or with less than {LARGEST_TURN_DEG:g} degrees of it: resample it to a grid of its own"
+            f" wanted a scan without shear, or with less than {LARGEST_TURN_DEG:g} degrees of it: "
+            "resample it to a grid of its own"
         )
     middle = affine @ [*(np.array(sides) - 1) / 2, 1]
     origin = middle - direction @ (lengths * (np.array(sides) - 1) / 2)
@@ -73,14 +74,16 @@ def check_spacing(affine: Affine, wrong: str) -> None:
     flat = not (np.isfinite(affine).all() and lengths.min() > 0)
     if flat or abs(np.linalg.det(affine[:, :3] / lengths)) < 1e-6:
         raise InputError(
-            f"{wrong}: voxels of {'x'.join(f'{side:.3g}' for side in lengths)} mm along axes that give no volume; wanted three positive numbers"
+            f"{wrong}: voxels of {'x'.join(f'{side:.3g}' for side in lengths)} mm along axes that "
+            "give no volume; wanted three positive numbers"
         )
 
 
 def unit_mm(affine: Affine, unit: float, sides: Sides, wrong: str) -> float:
     """How many mm a length of 1 in a header is, given the `unit` that it names, in mm.
 
-    Many programs write mm under another unit: a unit with which no head would fit, where mm fit, is not believed, with a warning.
+    Many programs write mm under another unit: a unit with which no head would fit, where mm fit, is not
+    believed, with a warning.
     """
     if unit != 1 and _head_sized(affine, sides) and not _head_sized(affine * unit, sides):
         logger.warning(

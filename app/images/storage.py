@@ -20,8 +20,9 @@ WHOLE = 0.95  # share of a grid that no brain fills
 def read(path: Path) -> sitk.Image:
     """Read a 3-D scan as float32 of 0 or more, 0 where nothing was measured (`app.images.measured`).
 
-    Raises InputError for a missing, truncated, damaged, 2-D, 4-D, colour, constant or mostly non-finite image, for a mask, and for a box that
-    no head fits in. Warns of a header that can be read in more than one way.
+    Raises InputError for a missing, truncated, damaged, 2-D, 4-D, colour, constant or mostly non-finite
+    image, for a mask, and for a box that no head fits in. Warns of a header that can be read in more than one
+    way.
     """
     header = _header(path)
     values = content.values(path, header)
@@ -33,7 +34,8 @@ def read(path: Path) -> sitk.Image:
 def read_mask(path: Path, grid_of: sitk.Image | None = None) -> sitk.Image:
     """Read a mask as uint8, 0 or 1; the file may have another whole number for 1.
 
-    Raises InputError as `read` does for an unusable file, for more values than 0 and one other, and if the grid is not that of `grid_of`.
+    Raises InputError as `read` does for an unusable file, for more values than 0 and one other, and if the
+    grid is not that of `grid_of`.
     """
     header = _header(path)
     values = content.values(path, header)
@@ -46,13 +48,17 @@ def read_mask(path: Path, grid_of: sitk.Image | None = None) -> sitk.Image:
     whole = np.isfinite(high) and high >= 0 and high == np.rint(high)
     if not (whole and ((values == 0) | (values == high)).all()):
         raise InputError(
-            f"{path}: values from {values.min():g} to {high:g}, as in a scan or a probability map; wanted a mask of 0 and 1"
+            f"{path}: values from {values.min():g} to {high:g}, as in a scan or a probability map; "
+            "wanted a mask of 0 and 1"
         )
     return mask
 
 
 def read_brain(path: Path, grid_of: sitk.Image) -> sitk.Image:
-    """Read the mask of a brain. Raises InputError as `read_mask` does, and if nothing or nearly everything is brain."""
+    """Read the mask of a brain.
+
+    Raises InputError as `read_mask` does, and if nothing or nearly everything is brain.
+    """
     mask = read_mask(path, grid_of)
     share = float(sitk.GetArrayViewFromImage(mask).mean())
     if not 0 < share < WHOLE:
@@ -65,8 +71,8 @@ def read_brain(path: Path, grid_of: sitk.Image) -> sitk.Image:
 def read_labels(path: Path, cut_fractions: bool = False) -> sitk.Image:
     """Read a label image as uint16, 0 for background.
 
-    Raises InputError as `read` does for an unusable file, for NaN and values outside 0 to 65535, and for fractions, as in a probability map, unless
-    `cut_fractions` says to drop them (0.6 becomes 0).
+    Raises InputError as `read` does for an unusable file, for NaN and values outside 0 to 65535, and for
+    fractions, as in a probability map, unless `cut_fractions` says to drop them (0.6 becomes 0).
     """
     header = _header(path)
     values = _values_within(path, header, np.iinfo(np.uint16).max, "labels from 0 to 65535")
@@ -91,8 +97,9 @@ def read_probability(path: Path) -> sitk.Image:
 def write(image: sitk.Image, path: Path, geometry_of: Path | None = None) -> None:
     """Write an image: aside first, then renamed, so that `path` is whole or absent.
 
-    With `geometry_of`, the header fields that place a NIfTI file in space are copied from that file, so that both read back bit for bit the same;
-    ITK alone rounds the direction and drops the sform. Raises InputError if the folder cannot be written or the suffix is not one of `SUFFIXES`.
+    With `geometry_of`, the header fields that place a NIfTI file in space are copied from that file, so that
+    both read back bit for bit the same; ITK alone rounds the direction and drops the sform. Raises InputError
+    if the folder cannot be written or the suffix is not one of `SUFFIXES`.
     """
     compress = suffix_of(path) != ".nii"
     with writing(path) as unfinished:

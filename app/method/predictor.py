@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LesionMaps:
-    """Probabilities (z, y, x) in [0, 1], float32, 0 outside the brain; None where the networks know new lesions alone."""
+    """Probabilities (z, y, x) in [0, 1], float32, 0 outside the brain; None where the networks know new
+    lesions alone.
+    """
 
     new: np.ndarray  # a lesion at follow-up, none at baseline
     vanished: np.ndarray | None = None  # a lesion at baseline, none at follow-up
@@ -36,8 +38,8 @@ class LesionMaps:
 class Predictor:
     """An ensemble of networks: their probabilities are averaged.
 
-    `overlap` of neighbouring windows is that of the config where it is not given; `bfloat16` is used where the
-    device multiplies it itself.
+    `overlap` of neighbouring windows is that of the config where it is not given; `bfloat16` is used where
+    the device multiplies it itself.
     """
 
     def __init__(
@@ -83,9 +85,9 @@ class Predictor:
     def maps(self, channels: np.ndarray, brain: np.ndarray) -> LesionMaps:
         """All that the networks know of channels (2, z, y, x) in a brain (z, y, x).
 
-        It is float32 in [0, 1], and 0 outside the brain. Where a GPU cannot hold even one window, the CPU takes
-        over, with a warning. Smaller windows would need less memory, but GroupNorm makes them another network than
-        the one that was trained and measured.
+        It is float32 in [0, 1], and 0 outside the brain. Where a GPU cannot hold even one window, the CPU
+        takes over, with a warning. Smaller windows would need less memory, but GroupNorm makes them another
+        network than the one that was trained and measured.
         """
         try:
             return self._predict(channels, brain, self.device)
@@ -140,10 +142,11 @@ def sliding_window(
 ) -> Tensor:
     """Blend the outputs of cubic windows over a volume of any size: (C, D, H, W) -> (K, D, H, W).
 
-    `network` maps (B, C, window, window, window) to (B, K, window, window, window). The windows are those of `windows_over` the voxels `inside`
-    (D, H, W), all by default, weighted with a Gaussian, since a window knows its centre better than its edge. A side shorter than the window is
-    padded with 0. Where no window was, the output is 0. Out of GPU memory it goes on with half as many windows at a time;
-    raises torch.OutOfMemoryError if one is too many.
+    `network` maps (B, C, window, window, window) to (B, K, window, window, window). The windows are those of
+    `windows_over` the voxels `inside` (D, H, W), all by default, weighted with a Gaussian, since a window
+    knows its centre better than its edge. A side shorter than the window is padded with 0. Where no window
+    was, the output is 0. Out of GPU memory it goes on with half as many windows at a time; raises
+    torch.OutOfMemoryError if one is too many.
     """
     sides = volume.shape[1:]
     inside = torch.ones(sides, dtype=torch.bool) if inside is None else inside
@@ -185,10 +188,13 @@ def sliding_window(
 
 
 def windows_over(inside: Tensor, window: int, overlap: float) -> Iterator[tuple[slice, ...]]:
-    """Windows that cover the voxels of `inside`, of one to three axes, no side shorter than the window; neighbours overlap at least so much.
+    """Windows that cover the voxels of `inside`, of one to three axes, no side shorter than the window.
 
-    Slabs along the first axis, in each slab rows along the second, in each row windows along the third, spread evenly from the first voxel to the
-    last one of this very slab or row: a head takes a sixth fewer than its bounding box.
+    Neighbours overlap at least so much.
+
+    Slabs along the first axis, in each slab rows along the second, in each row windows along the third,
+    spread evenly from the first voxel to the last one of this very slab or row: a head takes a sixth fewer
+    than its bounding box.
     """
     line = inside.flatten(1).any(dim=1) if inside.ndim > 1 else inside
     for start in window_starts(line, window, overlap):
@@ -203,7 +209,8 @@ def windows_over(inside: Tensor, window: int, overlap: float) -> Iterator[tuple[
 
 
 def window_starts(line: Tensor, window: int, overlap: float) -> list[int]:
-    """First voxels of the windows along a line of at least so many voxels: the fewest that cover its True ones and overlap at least so much.
+    """First voxels of the windows along a line of at least so many voxels: the fewest that cover its True
+    ones and overlap at least so much.
 
     They are spread evenly; a stretch shorter than the window lies in its middle, unless the line ends there.
     """
@@ -219,7 +226,9 @@ def window_starts(line: Tensor, window: int, overlap: float) -> list[int]:
 
 
 def _gaussian(window: int) -> Tensor:
-    """(window, window, window), 1 at the centre; the standard deviation is an eighth of the side, as in nnU-Net (Isensee 2021)."""
+    """(window, window, window), 1 at the centre; the standard deviation is an eighth of the side, as in
+    nnU-Net (Isensee 2021).
+    """
     position = torch.arange(window) - (window - 1) / 2
     line = torch.exp(-0.5 * (position / (window / 8)) ** 2)
     return (line[:, None, None] * line[:, None] * line).clamp_min(1e-4)

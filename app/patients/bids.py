@@ -1,6 +1,7 @@
 """Which scans of a BIDS data set are a pair, and what makes the results a BIDS derivative?
 
-Names after the Brain Imaging Data Structure 1.10 (bids-specification.readthedocs.io): raw scans `sub-*/ses-*/anat/*_FLAIR.nii.gz`.
+Names after the Brain Imaging Data Structure 1.10 (bids-specification.readthedocs.io): raw scans
+`sub-*/ses-*/anat/*_FLAIR.nii.gz`.
 """
 
 import csv
@@ -30,10 +31,11 @@ def is_bids(folder: Path) -> bool:
 
 
 def find_cases(folder: Path) -> tuple[list[Case], list[InputError]]:
-    """Every subject's consecutive sessions with a FLAIR scan as pairs, sorted by name, and what could not be paired.
+    """Every subject's consecutive sessions with a FLAIR scan as pairs, sorted by name, and what could not be
+    paired.
 
-    A session without a FLAIR scan is no time point. A session with several ends no pair and begins none, and is a problem.
-    Raises InputError if no subject has a FLAIR scan.
+    A session without a FLAIR scan is no time point. A session with several ends no pair and begins none, and
+    is a problem. Raises InputError if no subject has a FLAIR scan.
     """
     cases: list[Case] = []
     problems: list[InputError] = []
@@ -75,7 +77,8 @@ def find_cases(folder: Path) -> tuple[list[Case], list[InputError]]:
 
 
 def write_description(folder: Path) -> None:
-    """Write what makes a folder of results a BIDS derivative, but for a dataset_description.json that is there already.
+    """Write what makes a folder of results a BIDS derivative, but for a dataset_description.json that is
+    there already.
 
     The desc-newLesions_*.json hold for every subject, by BIDS's principle of inheritance.
     """
@@ -115,9 +118,11 @@ def _flairs(place: Path) -> list[Path]:
 
 
 def _in_order(subject: Path, sessions: list[str]) -> list[str]:
-    """Sessions by time: by acq_time of sub-*_sessions.tsv if it has all of them, else by the numbers in their labels.
+    """Sessions by time: by acq_time of sub-*_sessions.tsv if it has all of them, else by the numbers in their
+    labels.
 
-    A label that says baseline comes first; the others must be alike but for their numbers (ses-01, ses-02; ses-M6, ses-M12).
+    A label that says baseline comes first; the others must be alike but for their numbers (ses-01, ses-02;
+    ses-M6, ses-M12).
     """
     times = _acquisition_times(subject)
     if all(session in times for session in sessions) and len({times[session] for session in sessions}) == len(
@@ -137,7 +142,9 @@ def _in_order(subject: Path, sessions: list[str]) -> list[str]:
 
 
 def _acquisition_times(subject: Path) -> dict[str, datetime]:
-    """{session: when} of the subject's sessions.tsv; sessions without a time, or with one that is none, are left out."""
+    """{session: when} of the subject's sessions.tsv; sessions without a time, or with one that is none, are
+    left out.
+    """
     path = subject / f"{subject.name}_sessions.tsv"
     if not path.is_file():
         return {}

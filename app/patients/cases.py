@@ -25,11 +25,14 @@ class Case:
 
 
 def find_cases(folder: Path, output: Path | None = None) -> tuple[list[Case], list[InputError]]:
-    """Every patient below a folder, sorted by name, and what could not be paired. What lies below `output`, earlier results, is not looked at.
+    """Every patient below a folder, sorted by name, and what could not be paired.
 
-    Files named *time01* and *time02* (or *baseline* and *followup*) that are otherwise alike are a pair: `<id>/flair_time01_on_middle_space.nii.gz`
-    as in MSSEG-2, or `<id>_time01.nii.gz` side by side. A folder with just two images and no such names is a plain pair, in the order of their names.
-    Raises InputError if the folder is missing or holds no image.
+    What lies below `output`, earlier results, is not looked at.
+
+    Files named *time01* and *time02* (or *baseline* and *followup*) that are otherwise alike are a pair:
+    `<id>/flair_time01_on_middle_space.nii.gz` as in MSSEG-2, or `<id>_time01.nii.gz` side by side. A folder
+    with just two images and no such names is a plain pair, in the order of their names. Raises InputError if
+    the folder is missing or holds no image.
     """
     if not folder.is_dir():
         raise InputError(
@@ -53,7 +56,8 @@ def find_cases(folder: Path, output: Path | None = None) -> tuple[list[Case], li
             found = {"": (here[0], here[1])}
         elif not found and not unpaired:
             unpaired = [
-                f"{parent}: {len(here)} images without time01 or time02 in their names; wanted a baseline and a follow-up"
+                f"{parent}: {len(here)} images without time01 or time02 in their names; wanted a "
+                "baseline and a follow-up"
             ]
         problems += [InputError(message) for message in unpaired]
         for key, (baseline, followup) in found.items():
@@ -77,9 +81,11 @@ COLUMNS = ("patient", "baseline", "followup")
 
 
 def read_table(path: Path) -> tuple[list[Case], list[InputError]]:
-    """The pairs of a CSV table with the columns patient, baseline and followup, sorted by name, and the rows that are none.
+    """The pairs of a CSV table with the columns patient, baseline and followup, sorted by name, and the rows
+    that are none.
 
-    Scans are named relative to the table. Other columns are for the reader. Raises InputError if the table cannot be read.
+    Scans are named relative to the table. Other columns are for the reader. Raises InputError if the table
+    cannot be read.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -101,7 +107,8 @@ def read_table(path: Path) -> tuple[list[Case], list[InputError]]:
         if not re.fullmatch(r"[^\W_][\w.-]*", name):
             problems.append(
                 InputError(
-                    f"{path}: row {number}: patient {name!r}; wanted letters, digits, '-', '_' and '.', for it names a folder"
+                    f"{path}: row {number}: patient {name!r}; wanted letters, digits, '-', '_' and "
+                    "'.', for it names a folder"
                 )
             )
         elif not baseline or not followup:
@@ -118,7 +125,9 @@ def read_table(path: Path) -> tuple[list[Case], list[InputError]]:
 
 
 def _pairs_by_name(images: list[Path]) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
-    """{what both names share: (baseline, follow-up)} of one folder's images, and a line for each that has no partner."""
+    """{what both names share: (baseline, follow-up)} of one folder's images, and a line for each that has no
+    partner.
+    """
     times: dict[str, dict[str, Path]] = {}
     pairs = {}
     unpaired = []

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from distributed import Client
 
 CONNECT_S = 15
-MISSING = "--scheduler: dask.distributed is not installed; wanted `pip install '.[cluster]'` in the folder of this program (docs/cluster.md)"
+MISSING = (
+    "--scheduler: dask.distributed is not installed; wanted `pip install '.[cluster]'` in the "
+    "folder of this program (docs/cluster.md)"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +40,12 @@ class Work:
 
 
 def on_workers(todo: Sequence[Case], work: Work, scheduler: str) -> Generator[Outcome, None, None]:
-    """Give patients to the workers of a Dask cluster; outcomes as they come. Closed early, it takes back what is not begun.
+    """Give patients to the workers of a Dask cluster; outcomes as they come.
 
-    A patient whose worker dies is given to another. With device cuda, a patient takes one unit of a worker's resource GPU.
-    Raises InputError if dask.distributed is not installed, or if no scheduler answers.
+    Closed early, it takes back what is not begun.
+
+    A patient whose worker dies is given to another. With device cuda, a patient takes one unit of a worker's
+    resource GPU. Raises InputError if dask.distributed is not installed, or if no scheduler answers.
     """
     try:
         import distributed
@@ -52,7 +57,8 @@ def on_workers(todo: Sequence[Case], work: Work, scheduler: str) -> Generator[Ou
         client = distributed.Client(scheduler, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"--scheduler {scheduler}: no Dask scheduler answers; wanted an address such as tcp://10.0.0.1:8786"
+            f"--scheduler {scheduler}: no Dask scheduler answers; wanted an address such as "
+            "tcp://10.0.0.1:8786"
         ) from error
     return _on_workers(
         client,
@@ -84,7 +90,8 @@ def _on_workers(client: "Client", todo: Sequence[Case], work: Work) -> Generator
         for future in distributed.as_completed(waiting, loop=client.loop):
             if future.cancelled():
                 raise InputError(
-                    "the Dask scheduler is gone; wanted it until the end (start again: finished patients are skipped)"
+                    "the Dask scheduler is gone; wanted it until the end (start again: finished "
+                    "patients are skipped)"
                 )
             case = waiting[future]
             if isinstance(future.exception(), distributed.KilledWorker):

@@ -16,9 +16,12 @@ from .segmenter import Segmenter
 def in_threads(
     todo: Sequence[Case], output: Path, segmenter: Segmenter, jobs: int
 ) -> Generator[Outcome, None, None]:
-    """Do patients, `jobs` at a time, in threads that share the networks; outcomes as they come. Closed early, it stops the threads.
+    """Do patients, `jobs` at a time, in threads that share the networks; outcomes as they come.
 
-    The compiled parts of torch, ITK and scipy let other threads run, so that one patient is prepared while another is in the network.
+    Closed early, it stops the threads.
+
+    The compiled parts of torch, ITK and scipy let other threads run, so that one patient is prepared while
+    another is in the network.
     """
     busy: set[int] = set()
 
@@ -46,5 +49,7 @@ def in_threads(
 
 
 def _interrupt(thread: int) -> None:
-    """Raise SystemExit in a thread at its next Python instruction, as a signal does in the main thread: open files and folders are cleaned up."""
+    """Raise SystemExit in a thread at its next Python instruction, as a signal does in the main thread: open
+    files and folders are cleaned up.
+    """
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(SystemExit))

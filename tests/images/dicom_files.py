@@ -1,4 +1,6 @@
-"""DICOM series made by code, one slice a file or enhanced multi-frame, from an image: the way back that app/dicom.py must find."""
+"""DICOM series made by code, one slice a file or enhanced multi-frame, from an image: the way back that
+app/dicom.py must find.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,9 @@ def write_series(
     slope: float = 1.0,
     **values: Any,
 ) -> list[Path]:
-    """One file a slice, with names that say nothing, in shuffled order. `values` overwrite elements of every header.
+    """One file a slice, with names that say nothing, in shuffled order.
+
+    `values` overwrite elements of every header.
 
     Voxels are rounded to multiples of `slope`. Returns the files in the order of the slices.
     """

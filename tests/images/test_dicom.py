@@ -30,7 +30,9 @@ from tests.images.dicom_files import SECRETS, edit, write_enhanced, write_series
 
 
 def _assert_same_scan(found: sitk.Image, scan: sitk.Image, rounding: float) -> None:
-    """Sizes, places within a micrometre (positions are written with ten decimals), values within what integers can hold."""
+    """Sizes, places within a micrometre (positions are written with ten decimals), values within what
+    integers can hold.
+    """
     assert found.GetSize() == scan.GetSize()
     assert np.abs(grids.corners(found) - grids.corners(scan)).max() < 1e-6
     assert np.allclose(found.GetDirection(), scan.GetDirection(), atol=1e-8)
@@ -77,7 +79,10 @@ def test_directions_that_were_rounded_are_at_right_angles_again(scan: sitk.Image
 
 @pytest.mark.parametrize("axes", ["LPS", "RAI", "PIR", "ASL"])
 def test_every_way_to_slice_a_head_comes_back(axes: str, scan: sitk.Image, tmp_path: Path) -> None:
-    """Axial, sagittal and coronal, from either end. Slices may come back from the other end, with the same voxel at the same place."""
+    """Axial, sagittal and coronal, from either end.
+
+    Slices may come back from the other end, with the same voxel at the same place.
+    """
     sliced = sitk.DICOMOrient(scan, axes)
     write_series(sliced, tmp_path)
     found = dicom.find(tmp_path).read()
@@ -204,7 +209,8 @@ def test_two_flairs_are_listed_and_one_can_be_named(scan: sitk.Image, tmp_path: 
     with pytest.raises(InputError) as refused:
         dicom.find(tmp_path)
     assert str(refused.value).splitlines() == [
-        f"{tmp_path}: 2 series could be the FLAIR; wanted one: type --baseline-series NUMBER or --followup-series NUMBER",
+        f"{tmp_path}: 2 series could be the FLAIR; wanted one: type --baseline-series NUMBER or "
+        "--followup-series NUMBER",
         "  series 5: t2_flair_sag, MR, 20x24x10",
         "  series 12: t2_flair_tra, MR, 20x24x6",
     ]
@@ -212,7 +218,10 @@ def test_two_flairs_are_listed_and_one_can_be_named(scan: sitk.Image, tmp_path: 
     assert dicom.find(tmp_path, dicom.find(tmp_path, "5").uid).number == "5"
     with pytest.raises(
         InputError,
-        match=r"no series with the number 6; wanted one that is there: type --baseline-series .*\n  series 5: .*\n  series 12: ",
+        match=(
+            r"no series with the number 6; wanted one that is there: type --baseline-series .*\n  "
+            r"series 5: .*\n  series 12: "
+        ),
     ):
         dicom.find(tmp_path, "6")
 
@@ -241,7 +250,8 @@ def test_a_folder_without_a_flair_lists_what_there_is_and_why_it_is_none(
     with pytest.raises(InputError) as refused:
         dicom.find(tmp_path)
     assert str(refused.value).splitlines() == [
-        f"{tmp_path}: no series could be the FLAIR; wanted one: type --baseline-series NUMBER or --followup-series NUMBER",
+        f"{tmp_path}: no series could be the FLAIR; wanted one: type --baseline-series NUMBER or "
+        "--followup-series NUMBER",
         "  series 2: t1_mprage, MR, 20x24x10 (T1-weighted)",
         "  series 3: flair_MPR, MR, 20x24x10 (computed, or made to plan others (Image Type DERIVED))",
         "  series 4: t2_tse, MR, 20x24x10 (its description does not say FLAIR)",
@@ -607,7 +617,7 @@ def test_what_to_install_is_said(scan: sitk.Image, tmp_path: Path) -> None:
         list(map(str, command)), cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 1
-    assert (
-        ended.stderr
-        == "Error: DICOM: the package pydicom is not installed; wanted `pip install '.[dicom]'` in the folder of this program\n"
+    assert ended.stderr == (
+        "Error: DICOM: the package pydicom is not installed; wanted `pip install '.[dicom]'` in "
+        "the folder of this program\n"
     )

@@ -1,4 +1,6 @@
-"""DICOM Segmentation out: valid, bit for bit the mask, beside the series it was found in; and the whole way from folder to file."""
+"""DICOM Segmentation out: valid, bit for bit the mask, beside the series it was found in; and the whole way
+from folder to file.
+"""
 
 import csv
 import os
@@ -35,7 +37,9 @@ def _mask(scan: sitk.Image, empty: bool = False) -> sitk.Image:
 
 
 def _read_back(path: Path, grid: sitk.Image) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-    """The voxels of a segmentation on a grid (z, y, x), each frame put where its own position says; every other voxel is 0."""
+    """The voxels of a segmentation on a grid (z, y, x), each frame put where its own position says; every
+    other voxel is 0.
+    """
     segmentation = pydicom.dcmread(path)
     frames = segmentation.pixel_array.reshape(-1, segmentation.Rows, segmentation.Columns)
     values = np.zeros(grid.GetSize()[::-1], np.uint8)
@@ -59,7 +63,9 @@ def series(request: pytest.FixtureRequest, scan: sitk.Image, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("empty", [False, True])
 def test_the_segmentation_is_the_mask_bit_for_bit(empty: bool, series: dicom.Series, tmp_path: Path) -> None:
-    """Only the three slices with lesions are there: 0, 3 and 4; of an empty mask all ten, as a segmentation of no frame is not allowed."""
+    """Only the three slices with lesions are there: 0, 3 and 4; of an empty mask all ten, as a segmentation
+    of no frame is not allowed.
+    """
     scan = series.read()
     mask = _mask(scan, empty)
     dicom_seg.write_segmentation(mask, series, tmp_path / "new_lesions.dcm")
@@ -258,7 +264,9 @@ def test_folders_become_the_same_mask_as_dicom_and_as_nifti(
 
 
 def test_headers_that_break_rules_are_not_quoted(scan: sitk.Image, tmp_path: Path) -> None:
-    """In an own process, where both libraries' logs and Python's warnings go to stderr by themselves, as under `-v`."""
+    """In an own process, where both libraries' logs and Python's warnings go to stderr by themselves, as
+    under `-v`.
+    """
     for file in write_series(scan, tmp_path / "series"):
         header = pydicom.dcmread(file)
         for keyword, kind, value in (
@@ -312,8 +320,8 @@ def test_a_series_can_be_named_for_each_visit(folders: tuple[Path, Path], tmp_pa
     assert result.exit_code == 1
     assert f"{folders[0]}: series 2: t1_mprage, MR" in result.stderr
     assert (
-        f"Error: {folders[1]}: no series with the number 9; wanted one that is there: type --baseline-series NUMBER or --followup-series NUMBER\n  series 5: t2_flair_sag, MR"
-        in result.stderr
+        f"Error: {folders[1]}: no series with the number 9; wanted one that is there: type "
+        "--baseline-series NUMBER or --followup-series NUMBER\n  series 5: t2_flair_sag, MR" in result.stderr
     )
     storage.write(dicom.find(folders[1]).read(), tmp_path / "followup.nii.gz")
     result = _run(
@@ -349,7 +357,10 @@ def test_an_ambiguous_folder_leaves_no_output(
 def test_a_table_of_patients_may_name_folders(
     folders: tuple[Path, Path], weights: Path, tmp_path: Path
 ) -> None:
-    """The second patient's baseline holds two FLAIRs: the summary says so, without the operator's words. Started again, nobody is done twice."""
+    """The second patient's baseline holds two FLAIRs: the summary says so, without the operator's words.
+
+    Started again, nobody is done twice.
+    """
     for folder, name in zip(folders, ("a", "b"), strict=True):
         shutil.copytree(folder, tmp_path / "both" / name)
     (tmp_path / "table.csv").write_text(

@@ -118,7 +118,9 @@ def test_a_mask_is_compared_by_its_sform(tmp_path: Path) -> None:
 def test_a_slightly_oblique_sform_is_straightened(
     shear: float, warns: bool, refused: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A shear of 8e-3 turns two axes by half of it, 0.23 degrees: corners 70 mm away by 0.14 mm from the middle."""
+    """A shear of 8e-3 turns two axes by half of it, 0.23 degrees: corners 70 mm away by 0.14 mm from the
+    middle.
+    """
     values = np.tile(NOISE, (5, 5, 5))
     sheared = OBLIQUE.copy()
     sheared[:3, :3] = OBLIQUE[:3, :3] @ np.array([[1, shear, 0], [0, 1, 0], [0, 0, 1]])
@@ -422,8 +424,8 @@ def test_headers_without_placement_are_warned_about(
 ) -> None:
     path = tmp_path / "scan.nrrd"
     path.write_bytes(
-        b"NRRD0004\ntype: float\ndimension: 3\nsizes: 20 24 10\nendian: little\nencoding: raw\nspacings: 1.1 1.1 3\n\n"
-        + sitk.GetArrayFromImage(scan).tobytes()
+        b"NRRD0004\ntype: float\ndimension: 3\nsizes: 20 24 10\nendian: little\nencoding: "
+        b"raw\nspacings: 1.1 1.1 3\n\n" + sitk.GetArrayFromImage(scan).tobytes()
     )
     with caplog.at_level(logging.WARNING):
         assert storage.read(path).GetSpacing() == (1.1, 1.1, 3.0)

@@ -53,7 +53,9 @@ def test_windows_cover_the_side_and_overlap_enough(side: int, window: int, overl
 
 
 def test_each_slab_has_rows_of_its_own_by_hand() -> None:
-    """An L, windows of 4: its column is 4 wide and 8 high and takes 2, its foot is 12 wide and 4 high and takes 3. The square around it has 9."""
+    """An L, windows of 4: its column is 4 wide and 8 high and takes 2, its foot is 12 wide and 4 high and
+    takes 3. The square around it has 9.
+    """
     inside = torch.zeros(20, 20, dtype=torch.bool)
     inside[4:16, 6:10] = True
     inside[12:16, 6:18] = True
@@ -82,7 +84,9 @@ def _ellipsoid(grid: tuple[int, int, int], half_axes: tuple[float, float, float]
 
 
 def test_windows_depend_on_the_brain_not_on_the_head_around_it() -> None:
-    """An ellipsoid as large as a brain, 135 x 169 x 125 voxels: its box has 5 x 7 x 5 = 175 windows of 48 that overlap by half."""
+    """An ellipsoid as large as a brain, 135 x 169 x 125 voxels: its box has 5 x 7 x 5 = 175 windows of 48
+    that overlap by half.
+    """
     tight = len(list(windows_over(_ellipsoid((140, 172, 128), (67, 84, 62)), 48, 0.5)))
     wide = len(list(windows_over(_ellipsoid((256, 256, 176), (67, 84, 62)), 48, 0.5)))
     assert tight == wide
@@ -90,7 +94,9 @@ def test_windows_depend_on_the_brain_not_on_the_head_around_it() -> None:
 
 
 def _peak_bytes(side: int) -> int:
-    """The most that torch held while windows of 16 went over a cube, above the cube and what marks its inside."""
+    """The most that torch held while windows of 16 went over a cube, above the cube and what marks its
+    inside.
+    """
     volume, inside = torch.rand(2, side, side, side), torch.ones(side, side, side, dtype=torch.bool)
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
@@ -103,7 +109,9 @@ def _peak_bytes(side: int) -> int:
 
 
 def test_memory_is_two_floats_a_voxel() -> None:
-    """The sum of the outputs and that of the weights, 4 bytes each; what one batch of windows needs is the same for both cubes."""
+    """The sum of the outputs and that of the weights, 4 bytes each; what one batch of windows needs is the
+    same for both cubes.
+    """
     assert _peak_bytes(80) - _peak_bytes(64) == 8 * (80**3 - 64**3)
 
 

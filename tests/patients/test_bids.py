@@ -9,7 +9,9 @@ from app.patients.bids import find_cases, is_bids
 
 
 def _scans(folder: Path, *names: str) -> Path:
-    """Files such as sub-01/ses-01/anat/sub-01_ses-01_FLAIR.nii.gz, from 'sub-01/ses-01' or with more entities 'sub-01/ses-01_run-1'."""
+    """Files such as sub-01/ses-01/anat/sub-01_ses-01_FLAIR.nii.gz, from 'sub-01/ses-01' or with more entities
+    'sub-01/ses-01_run-1'.
+    """
     for name in names:
         subject, session = name.split("/")
         path = folder / subject / session.split("_")[0] / "anat" / f"{subject}_{session}_FLAIR.nii.gz"

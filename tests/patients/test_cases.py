@@ -115,7 +115,8 @@ def test_a_table_names_pairs_relative_to_itself(tmp_path: Path) -> None:
     """With the byte order mark and the line ends of a spreadsheet program, and a column more."""
     table = _table(
         tmp_path,
-        "\ufeffage,baseline,patient,followup\r\n41,x/one.nii.gz,P2,x/two.nii.gz\r\n35,/scans/a.mha,P1, b.mha \r\n",
+        "\ufeffage,baseline,patient,followup\r\n"
+        "41,x/one.nii.gz,P2,x/two.nii.gz\r\n35,/scans/a.mha,P1, b.mha \r\n",
     )
     cases, problems = read_table(table)
     assert problems == []

@@ -166,7 +166,10 @@ def test_a_killed_worker_s_patient_is_done_by_the_other_and_every_patient_ends_o
 def test_a_gpu_is_a_resource_of_a_worker(
     scans: tuple[Path, Path], weights: Path, scheduler: str, tmp_path: Path
 ) -> None:
-    """With --device cuda, a patient waits for a worker that offers a GPU. The one that comes here only says so, and the patient fails there."""
+    """With --device cuda, a patient waits for a worker that offers a GPU.
+
+    The one that comes here only says so, and the patient fails there.
+    """
     if torch.cuda.is_available():
         pytest.skip("there is a GPU: the patient would not fail")
     workers = [_worker(scheduler, "without")]

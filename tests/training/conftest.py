@@ -1,4 +1,6 @@
-"""Tiny prepared folders, made once: two heads, one scan, two pairs, three shapes; and five patients of a made-up challenge."""
+"""Tiny prepared folders, made once: two heads, one scan, two pairs, three shapes; and five patients of a
+made-up challenge.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -14,7 +14,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def ball_head(side: int = 96) -> npt.NDArray[np.int16]:
-    """A head of 1 mm voxels: white matter to 24 mm, cortex to 30, fluid to 33, skull to 37, scalp to 42, air."""
+    """A head of 1 mm voxels: white matter to 24 mm, cortex 30, fluid 33, skull 37, scalp 42, then air."""
     z, y, x = np.indices((side, side, side)) - (side - 1) / 2
     radius = np.sqrt(x**2 + y**2 + z**2)
     return np.select(
@@ -35,7 +35,8 @@ def test_fluid_around_the_brain_is_not_brain_but_fluid_in_a_sulcus_is() -> None:
     brain = brain_of(labels)
     assert brain[np.isin(labels, (2, 3))].all()
     assert not brain[labels >= 500].any()
-    # closing adds no fluid outside a ball, but for the rounding of voxels; in the sulcus it adds all but a shallow dip at its mouth
+    # closing adds no fluid outside a ball, but for the rounding of voxels; in the sulcus it adds all but a
+    # shallow dip at its mouth
     assert not brain[48, 48, 48 + 31]
     assert brain[48 - 27, 47:49, 46:50].all()
 
@@ -96,7 +97,8 @@ def test_deformations_are_moderate(head: LabelledHead) -> None:
     grid = brain_synthesis.draw_deformation(head.brain, [64, 96, 80], generator(3))
     assert grid.shape == (1, 64, 96, 80, 3)
     warped = torch.nn.functional.grid_sample(head.brain[None, None], grid, align_corners=False)
-    # a ball of 30 mm has 113 ml = 14,137 voxels of 2 mm; scales stay within exp(+-.12) cubed and a few standard deviations of .08 an axis
+    # a ball of 30 mm has 113 ml = 14,137 voxels of 2 mm; scales stay within exp(+-.12) cubed and a few
+    # standard deviations of .08 an axis
     assert 14137 * 0.4 < float(warped.sum()) < 14137 * 2.5
     centre = torch.stack(
         [

@@ -1,4 +1,6 @@
-"""training/brain_train.py: a stopped run goes on as if it had not stopped, and what it writes is what app/brain.py reads."""
+"""training/brain_train.py: a stopped run goes on as if it had not stopped, and what it writes is what
+app/brain.py reads.
+"""
 
 from pathlib import Path
 
@@ -41,7 +43,8 @@ def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
         assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     moments, kept = run.optimiser.state_dict()["state"], again.optimiser.state_dict()["state"]
     assert all(torch.equal(moments[k]["exp_avg"], kept[k]["exp_avg"]) for k in moments)
-    # the weights after the next step may differ by the rounding of bf16 sums, which depends on where memory lies
+    # the weights after the next step may differ by the rounding of bf16 sums, which depends on where memory
+    # lies
     losses = [brain_train.train_step(one, head, 10, torch.Generator().manual_seed(1)) for one in (run, again)]
     assert losses[0] == losses[1]
 

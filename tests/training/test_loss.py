@@ -18,7 +18,8 @@ def logits(probabilities: list[float]) -> torch.Tensor:
 
 
 def test_dice_by_hand() -> None:
-    # lesion: overlap .5, total .5 * 4 + 1 = 3: (1 + .01) / 3.01; background: overlap 1.5, total 2 + 3 = 5: (3 + .01) / 5.01
+    # lesion: overlap .5, total .5 * 4 + 1 = 3: (1 + .01) / 3.01; background: overlap 1.5, total 2 + 3 = 5: (3
+    # + .01) / 5.01
     wanted = 1 - (1.01 / 3.01 + 3.01 / 5.01) / 2
     assert float(dice_loss(logits([0.5] * 4), TRUTH, SCORED)) == pytest.approx(wanted, abs=1e-6)
 
@@ -49,7 +50,8 @@ def test_outside_the_brain_nothing_counts() -> None:
 
 
 def test_maps_by_hand() -> None:
-    # one voxel a map, truth 1, probability one half: Dice (2 * .5 + 10) / (.25 + 1 + 10), cross-entropy log 2; alike in all maps
+    # one voxel a map, truth 1, probability one half: Dice (2 * .5 + 10) / (.25 + 1 + 10), cross-entropy log
+    # 2; alike in all maps
     ones = torch.ones(1, 4, 1, 1, 1)
     wanted = 1 - 11 / 11.25 + math.log(2)
     assert float(maps_loss(torch.zeros(1, 4, 1, 1, 1), ones, ones.bool())) == pytest.approx(wanted, abs=1e-6)

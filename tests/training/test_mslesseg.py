@@ -44,7 +44,9 @@ def test_new_is_what_only_the_later_mask_has_and_what_got_brighter() -> None:
 
 @pytest.mark.slow
 def test_an_affine_is_found() -> None:
-    """A head of random blobs, moved by an affine of the size that visits of MSLesSeg differ by: found to half a voxel."""
+    """A head of random blobs, moved by an affine of the size that visits of MSLesSeg differ by: found to half
+    a voxel.
+    """
     rng = np.random.default_rng(0)
     inside = np.linalg.norm((np.indices((90, 100, 90)).T - (45, 50, 45)) / (38, 42, 38), axis=-1).T < 1
     texture = ndimage.gaussian_filter(rng.standard_normal(inside.shape), 3)

@@ -1,4 +1,4 @@
-"""The challenge's folders to patches: what is prepared is what was drawn, and patches turn with their truth."""
+"""The challenge's folders to patches: what was drawn is prepared, and patches turn with their truth."""
 
 import dataclasses
 from pathlib import Path
@@ -103,5 +103,6 @@ def test_turned_alike() -> None:
         assert torch.equal(other[0], one) and torch.equal(other[1], one)
         assert one[1, 1, 1] == 13 and sorted(one.flatten().tolist()) == list(range(27))
         seen.add(tuple(one.flatten().tolist()))
-    # 1 + 3 x 3 rotations about one axis times 8 mirrorings; half a turn about an axis is two mirrorings: (1 + 3) x 8 differ
+    # 1 + 3 x 3 rotations about one axis times 8 mirrorings; half a turn about an axis is two mirrorings: (1 +
+    # 3) x 8 differ
     assert len(seen) == 32

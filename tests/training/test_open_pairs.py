@@ -1,4 +1,6 @@
-"""The derived truth of the validation pairs: its rule on paper, and the pairs at hand rebuilt from the raw scans."""
+"""The derived truth of the validation pairs: its rule on paper, and the pairs at hand rebuilt from the raw
+scans.
+"""
 
 from pathlib import Path
 
@@ -50,7 +52,9 @@ def test_nothing_marked_is_nothing_new() -> None:
 def test_the_pairs_at_hand_come_from_the_raw_scans(
     open_data: Path, tmp_path: Path, patient: str, dice: float
 ) -> None:
-    """They were made with HD-BET's brain, so a voxel near a limit may differ, but no lesion is gained or lost; the scans differ by rounding."""
+    """They were made with HD-BET's brain, so a voxel near a limit may differ, but no lesion is gained or
+    lost; the scans differ by rounding.
+    """
     write_pair(open_data / "open_ms_data" / "longitudinal", patient, tmp_path)
     given = open_data / "open_ms_pairs" / patient
 

@@ -31,7 +31,8 @@ def test_the_best_point_finds_most_and_of_equals_drops_the_fewest_small_lesions(
         for threshold in (0.5, 0.8)
     ]
     ranked = operating_points.best(operating_points.table(probabilities, cases, points), cases)
-    # 0.8 keeps the false lesion out: perfect with 20 and with 10 mm^3; at 0.5 one false lesion costs 0.01; 70 mm^3 finds nothing
+    # 0.8 keeps the false lesion out: perfect with 20 and with 10 mm^3; at 0.5 one false lesion costs 0.01; 70
+    # mm^3 finds nothing
     assert [(point.threshold, point.minimum_volume_mm3) for point in ranked] == [
         (0.8, 10),
         (0.8, 20),

@@ -37,7 +37,8 @@ def test_depth_is_in_half_millimetres() -> None:
     brain = np.zeros((9, 9, 9), bool)
     brain[2:7, 2:7, 2:7] = True
     depth = depth_of(brain)
-    # the centre is 3 voxels from the nearest outside one; an outside corner sqrt(12) = 3.46 from the nearest inside one
+    # the centre is 3 voxels from the nearest outside one; an outside corner sqrt(12) = 3.46 from the nearest
+    # inside one
     assert depth[4, 4, 4] == 6
     assert depth[2, 4, 4] == 2
     assert depth[0, 0, 0] == -7

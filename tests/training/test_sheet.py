@@ -30,7 +30,8 @@ def test_marks_and_missed_lesions_are_listed_read_and_drawn(tmp_path: Path) -> N
     assert [sheet.word_of(item, reading) for item in items] == ["clear", "unread", "unread"]
     (line,) = sheet.reading_lines(items, reading)
     assert line.endswith(
-        "marked 1 clear, 0 doubtful, 0 not visible, 1 unread; missed 0 clear, 0 doubtful, 0 not visible, 1 unread"
+        "marked 1 clear, 0 doubtful, 0 not visible, 1 unread; missed 0 clear, 0 doubtful, 0 not "
+        "visible, 1 unread"
     )
     sheet.draw(items, {case.name: case}, {case.name: mask}, tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").read_bytes()[:4] == b"\x89PNG"

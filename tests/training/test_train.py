@@ -1,4 +1,6 @@
-"""The loop: goes on where it stopped to the bit, is the same loop in two processes, writes what the predictor reads, needs no SimpleITK."""
+"""The loop: goes on where it stopped to the bit, is the same loop in two processes, writes what the predictor
+reads, needs no SimpleITK.
+"""
 
 import csv
 import dataclasses
@@ -119,7 +121,8 @@ def test_out_of_time_it_stops_and_leaves_all_that_is_needed(prepared: Path, tmp_
 
 
 def test_a_run_without_gain_ends(challenge: Path, tmp_path: Path) -> None:
-    # nothing is learnt at rate 0, so the second validation brings no gain, nor does the third: patience 2 ends the run there
+    # nothing is learnt at rate 0, so the second validation brings no gain, nor does the third: patience 2
+    # ends the run there
     config = dataclasses.replace(
         PAPER_RECIPE,
         features=8,
@@ -226,7 +229,8 @@ def test_a_batch_that_cannot_be_shared_is_refused(
 
 @pytest.mark.slow
 def test_training_lowers_the_loss(prepared: Path, tmp_path: Path) -> None:
-    # float32, because bfloat16 loses a gradient now and then with patches this small (training/LOG.md, failures)
+    # float32, because bfloat16 loses a gradient now and then with patches this small (training/LOG.md,
+    # failures)
     config = dataclasses.replace(CONFIG, steps=41, validate_steps=1000, learning_rate=3e-3)
     train(prepared, tmp_path, config, CPU, stop_at=40)
     losses = [float(row["loss"]) for row in rows(tmp_path / "log.csv")]

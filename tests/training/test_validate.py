@@ -1,4 +1,6 @@
-"""Whole scans: each of the challenge's patients by the network that never saw it, experts, pairs without change, and the card."""
+"""Whole scans: each of the challenge's patients by the network that never saw it, experts, pairs without
+change, and the card.
+"""
 
 import shutil
 from pathlib import Path
@@ -60,7 +62,8 @@ def test_publishing_fewer_networks_leaves_no_older_one(tmp_path: Path, weights: 
 def test_experts_against_the_consensus(challenge: Path) -> None:
     lines = validate.expert_lines(challenge / "pairs")
     assert lines[0] == "expert 1 against the consensus: mean F1 1.000, Dice 1.000"
-    # the fourth marks every lesion a voxel thinner: a ball of 4 voxels' radius has about 268, one of 3 about 113, 2 x 113 / (268 + 113) = 0.6
+    # the fourth marks every lesion a voxel thinner: a ball of 4 voxels' radius has about 268, one of 3 about
+    # 113, 2 x 113 / (268 + 113) = 0.6
     assert lines[3].startswith("expert 4 against the consensus: mean F1 1.000, Dice 0.6")
     assert len(lines) == 4
 

@@ -45,7 +45,9 @@ def draw_likeness(config: AcquisitionConfig, rng: torch.Generator) -> str:
 def draw_scanners(
     likeness: str, side: int, config: AcquisitionConfig, rng: torch.Generator
 ) -> tuple[Scanner, Scanner]:
-    """The scanners of baseline and follow-up; near ones are half as far from each other as two drawn alone, thick slices at both or at neither."""
+    """The scanners of baseline and follow-up; near ones are half as far from each other as two drawn alone,
+    thick slices at both or at neither.
+    """
     first, other = (_draw_scanner(side, config, rng) for _ in range(2))
     if likeness == "far":
         return first, other
@@ -67,7 +69,10 @@ def draw_scanners(
 
 
 def acquire(z: Tensor, scanner: Scanner, rng: torch.Generator) -> Tensor:
-    """Scan a window: tone curve, bias, resolution, slices, noise. The noise and the place of the slices are those of this visit alone."""
+    """Scan a window: tone curve, bias, resolution, slices, noise.
+
+    The noise and the place of the slices are those of this visit alone.
+    """
     for height, (centre, width, _) in zip(scanner.tone, TONE_BUMPS, strict=True):
         z = z + height * torch.exp(-0.5 * ((z - centre) / width) ** 2)
     exponent = math.exp(scanner.log_exponent)
@@ -86,7 +91,9 @@ def acquire(z: Tensor, scanner: Scanner, rng: torch.Generator) -> Tensor:
 def lower_quality(
     scans: Sequence[Tensor], likeness: str, config: SynthesisConfig, rng: torch.Generator
 ) -> list[Tensor]:
-    """IQDA: one draw for both visits of one scanner, one for each of two; near scanners are degraded in half of the pairs."""
+    """IQDA: one draw for both visits of one scanner, one for each of two; near scanners are degraded in half
+    of the pairs.
+    """
     if config.iqda != "each" or likeness == "far":
         return degrade_pair(scans, config.iqda, config.preset, rng)
     if likeness == "same":
@@ -122,7 +129,8 @@ def middle(z: Tensor, depth_mm: Tensor) -> tuple[Tensor, Tensor]:
 def rescale(
     z: Tensor, depth_mm: Tensor, wanted: tuple[Tensor, Tensor], leftover: float, rng: torch.Generator
 ) -> Tensor:
-    """Undo what the acquisition did to middle and spread, as the preprocessing of a whole brain does, but for `leftover` (standard deviation).
+    """Undo what the acquisition did to middle and spread, as the preprocessing of a whole brain does, but for
+    `leftover` (standard deviation).
 
     Within limits, since a patch of white matter alone has little spread but noise.
     """
@@ -132,7 +140,9 @@ def rescale(
 
 
 def slices_and_back(side: int, thickness_mm: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(n, side) means over slices of a thickness, at a random phase, with a gap up to a fifth, and (side, n) linear interpolation back."""
+    """(n, side) means over slices of a thickness, at a random phase, with a gap up to a fifth, and (side, n)
+    linear interpolation back.
+    """
     device = rng.device
     count = math.ceil(side / thickness_mm) + 2
     centres = (torch.arange(count, device=device) - uniform(rng, 0, 1)) * thickness_mm
@@ -150,7 +160,9 @@ def slices_and_back(side: int, thickness_mm: float, rng: torch.Generator) -> tup
 
 
 def common_field(side: int, rng: torch.Generator, device: torch.device) -> Tensor:
-    """(side, 1, 1) bool: where both scans were measured; in one patch of ten a part of the lowest or highest slices is not."""
+    """(side, 1, 1) bool: where both scans were measured; in one patch of ten a part of the lowest or highest
+    slices is not.
+    """
     field = torch.ones(side, 1, 1, dtype=torch.bool, device=device)
     if uniform(rng, 0, 1) < 0.1:
         cut = integer(rng, side // 2)

@@ -58,7 +58,9 @@ def read_source(path: Path, device: torch.device) -> Source:
 
 
 def look(source: Source, config: SynthesisConfig, likeness: str, rng: torch.Generator) -> Window:
-    """Cut a window about a random brain voxel, rotated, scaled, mirrored and gently bent; `likeness` of the two scanners: a key of SHARED_CONTRAST."""
+    """Cut a window about a random brain voxel, rotated, scaled, mirrored and gently bent; `likeness` of the
+    two scanners: a key of SHARED_CONTRAST.
+    """
     side = config.patch + 2 * config.margin
     centre = _centre(source.depth, config.low, rng)
     limit_deg = 15.0 if source.values is None else 12.0

@@ -1,4 +1,7 @@
-"""Random fields, blobs and resampling that the rest of the package draws with. Arrays are (z, y, x) at 1 mm."""
+"""Random fields, blobs and resampling that the rest of the package draws with.
+
+Arrays are (z, y, x) at 1 mm.
+"""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +26,10 @@ def rotation(angles: Sequence[float], device: torch.device) -> Tensor:
 
 
 def sample(volumes: Sequence[Tensor], coordinates: Tensor, mode: str = "bilinear") -> Tensor:
-    """Volumes (z, y, x) at coordinates (D, H, W, 3) in voxels: (len(volumes), D, H, W) float32. Outside, the edge voxel continues."""
+    """Volumes (z, y, x) at coordinates (D, H, W, 3) in voxels: (len(volumes), D, H, W) float32.
+
+    Outside, the edge voxel continues.
+    """
     sparse = coordinates[::6, ::6, ::6].reshape(
         -1, 3
     )  # neighbours are a voxel or so apart: enough for a box with a margin of 8
@@ -42,7 +48,9 @@ def sample(volumes: Sequence[Tensor], coordinates: Tensor, mode: str = "bilinear
 
 
 def smooth_field(knots: int, side: int, deviation: float, rng: torch.Generator, channels: int = 1) -> Tensor:
-    """Random field (channels, side, side, side) through `knots` a side, of the given standard deviation at the knots."""
+    """Random field (channels, side, side, side) through `knots` a side, of the given standard deviation at
+    the knots.
+    """
     field = deviation * torch.randn(channels, knots, knots, knots, generator=rng, device=rng.device)
     matrix = interpolation(torch.linspace(0, knots - 1, side, device=rng.device), knots)
     for axis in (-3, -2, -1):

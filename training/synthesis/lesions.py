@@ -1,4 +1,4 @@
-"""Lesions of a pair: shapes of real ones painted into either visit, and a real scan's own erased from either."""
+"""Lesions of a pair: real shapes painted into either visit, and a scan's own erased from either."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,8 @@ from training.synthesis.fields import coarse_mean, smooth_field
 
 LESION = 0.2  # part of a voxel from which on it may not count as sound tissue
 REAL_EDGE_MM = 0.5  # blur of a drawn mask, whose border runs along voxels
-SHAPE_EXPONENT = 0.25  # a shape's chance grows with its volume to this power, so that the many tiny ones do not crowd out the rest
+# a shape's chance grows with its volume to this power, so that the many tiny ones do not crowd out the rest
+SHAPE_EXPONENT = 0.25
 REACH_VOXELS = 5  # side of the cube in which one voxel that clearly changed speaks for its neighbours
 
 
@@ -91,7 +92,9 @@ def put(target: Tensor, lesion: Tensor, spot: list[int]) -> None:
 def add_lesions(
     window: Window, shapes: Shapes, config: SynthesisConfig, changing: bool, rng: torch.Generator
 ) -> Painted:
-    """Paint lesions into both visits, or into one of them if the pair is `changing`, and erase a real scan's own likewise."""
+    """Paint lesions into both visits, or into one of them if the pair is `changing`, and erase a real scan's
+    own likewise.
+    """
     lesions = config.lesions
     side = config.patch + 2 * config.margin
     excess, part = torch.zeros(2, 2, side, side, side, device=rng.device)  # each at baseline and at follow-up
@@ -176,7 +179,8 @@ def _erase(
 ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
     """Inpaint some of a real scan's own lesions.
 
-    Returns which voxels lose their lesion (baseline, follow-up), both scans, and the change that this makes from one to the other.
+    Returns which voxels lose their lesion (baseline, follow-up), both scans, and the change that this makes
+    from one to the other.
     """
     fates = torch.zeros(2, 256, device=rng.device)
     sizes = torch.bincount(window.lesions.flatten().long(), minlength=256)[1:]
@@ -199,7 +203,9 @@ def _erase(
 
 
 def _inpainted(z: Tensor, lesions: Tensor, rng: torch.Generator) -> Tensor:
-    """The scan as if white matter were everywhere: its local mean, with the fine structure of a place near by."""
+    """The scan as if white matter were everywhere: its local mean, with the fine structure of a place near
+    by.
+    """
     sound = ((z.abs() < 1.5) & (lesions == 0)).float()
     local = coarse_mean(z * sound, 6) / coarse_mean(sound, 6).clamp_min(0.05)
     fine = (z - blur(z, 1.5)) * sound
@@ -208,9 +214,11 @@ def _inpainted(z: Tensor, lesions: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def shown(rise: Tensor, new: Tensor, depth_mm: Tensor, lesions: LesionConfig) -> Tensor:
-    """Where the acquired scans show a change: the rise stands out from that of the tissue round it, and from the noise, within a few voxels.
+    """Where the acquired scans show a change: the rise stands out from that of the tissue round it, and from
+    the noise, within a few voxels.
 
-    A labelled lesion that noise or contrast hides teaches the network to fire on noise; what is not shown is left out of the loss.
+    A labelled lesion that noise or contrast hides teaches the network to fire on noise; what is not shown is
+    left out of the loss.
     """
     if not new.any():
         return new

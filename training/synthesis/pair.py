@@ -1,7 +1,9 @@
-"""One pair of patches and its truth: look at a head or a scan, add lesions, add distractors, acquire each visit.
+"""One pair of patches and its truth: look at a head or a scan, add lesions, add distractors, acquire each
+visit.
 
-Inside this package intensities are z: spreads (1.4826 MAD of the brain) above the brain's mode. The network sees `1 + z / 4` clipped to [0, 3], 0
-outside the brain (app.method.preprocessing). Arrays are (z, y, x) at 1 mm, axes running to superior, posterior and left.
+Inside this package intensities are z: spreads (1.4826 MAD of the brain) above the brain's mode. The network
+sees `1 + z / 4` clipped to [0, 3], 0 outside the brain (app.method.preprocessing). Arrays are (z, y, x) at 1
+mm, axes running to superior, posterior and left.
 """
 
 from dataclasses import dataclass
@@ -21,11 +23,15 @@ BRAIN_EDGE_MM = (-0.5, 1.5)  # how far in a brain mask may lie
 
 @dataclass(frozen=True)
 class Sample:
-    """What one step of training sees of one pair. The maps are those of app.config.MAPS, or the first of them alone."""
+    """What one step of training sees of one pair.
+
+    The maps are those of app.config.MAPS, or the first of them alone.
+    """
 
     scans: Tensor  # (2, z, y, x): baseline, follow-up; float32 in [0, 3]
     truth: Tensor  # (maps, z, y, x) float32 in [0, 1]: which part of a voxel belongs to a lesion
-    scored: Tensor  # (maps, z, y, x) bool: the brain, but for what is not known and for changes that the scans do not show
+    # (maps, z, y, x) bool: the brain, but for what is not known and for changes that the scans do not show
+    scored: Tensor
 
 
 def make_sample(source: Source, shapes: Shapes, config: SynthesisConfig, rng: torch.Generator) -> Sample:
