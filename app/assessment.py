@@ -69,15 +69,22 @@ def marks(
             (findings.UNCERTAIN, candidates & ~known),
         )
     }
+    swapped = None if gone is None else carried(gone)
+    lost = None if swapped is None else detection.lesion_mask(swapped, point, voxel_mm3)
+    misfit = aligned.residual.incomparable(followup, aligned.to_followup.GetInverse())
     if verdict.grade == "not comparable":
         possible = {findings.NOT_COMPARABLE: mask, **possible}
         mask = np.zeros_like(mask)
-    swapped = None if gone is None else carried(gone)
+    else:
+        possible = {findings.MISFIT: detection.mostly_in(mask, misfit), **possible}
+        mask = mask & ~possible[findings.MISFIT]
+    if lost is not None:
+        lost &= ~detection.mostly_in(lost, misfit)
     visits = [None if one is None else carried(one) > DRAWN for one in (maps.baseline, maps.followup)]
     return Marks(
         new=mask,
         probability=probability,
-        vanished=None if swapped is None else detection.lesion_mask(swapped, point, voxel_mm3),
+        vanished=lost,
         swapped=swapped,
         possible=possible,
         baseline=visits[0] if drawn is None else drawn,

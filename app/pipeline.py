@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import SimpleITK as sitk
 import torch
-from scipy import ndimage
 
 from . import assessment
 from .arrays import Labels, Mask
@@ -26,7 +24,6 @@ from .method.predictor import Predictor
 from .method.preprocessing import Pair
 from .method.quality import ScanQuality
 from .method.registration import Aligned, Register
-from .method.residual import LIMIT_MM
 from .method.verdict import Verdict
 from .warned import warned
 
@@ -135,7 +132,6 @@ def segment(
 
         drawn = None if baseline_lesions is None else _on_followup(baseline_lesions, followup, aligned)
         marks = assessment.marks(maps, new, gone, pair, followup, aligned, config.point, judged, drawn)
-        _warn_of_incomparable(aligned, marks.new, followup)
         found = findings.find(
             marks, followup, Anatomy(pair, grids.moved_grid(pair.grid, aligned.to_followup))
         )
@@ -240,20 +236,6 @@ def _on_followup(drawn: sitk.Image, followup: sitk.Image, aligned: Aligned) -> M
     return grids.mask_on(drawn, followup, there)
 
 
-def _warn_of_incomparable(aligned: Aligned, mask: Mask, followup: sitk.Image) -> None:
-    """Say how many lesions lie where too much motion is left to compare voxels."""
-    there = aligned.residual.incomparable(followup, aligned.to_followup.GetInverse())
-    marks, count = ndimage.label(mask)
-    doubtful = len(np.setdiff1d(marks[there], 0))
-    if doubtful:
-        logger.warning(
-            "%d of %d new lesions lie where the scans are still more than %.1f mm apart: look at both scans there",
-            doubtful,
-            count,
-            LIMIT_MM,
-        )
-
-
 class Clock:
     """Wall-clock seconds of consecutive steps."""
 
@@ -264,5 +246,5 @@ class Clock:
     def lap(self, step: str) -> None:
         now = time.perf_counter()
         self.seconds[step] = now - self._last
-        logger.info("%s: %.1f s", step, self.seconds[step])
+        logger.info("%s: %.1f s", step, self.seconds[step], extra={"step": step})
         self._last = now

@@ -1,6 +1,5 @@
 """The command line: words and exit codes only."""
 
-import logging
 import signal
 import sys
 from pathlib import Path
@@ -8,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .. import __version__, machine
+from .. import __version__
 from ..errors import InputError
+from . import speech
 from .options import WEIGHTS, fast_option, machine_options, scan_options
+from .speech import speech_options
 
 if TYPE_CHECKING:  # torch and SimpleITK take seconds to import: --help must not wait for them
     from ..images.scan import Scan
@@ -65,19 +66,14 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, asked: bool)
     callback=_print_version,
     help="Print version and weights' hashes.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Say how long each step takes.")
-def main(verbose: bool) -> None:
+@speech_options
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """New multiple-sclerosis lesions between two FLAIR scans of one patient.
 
     Research software: not a medical device, not for diagnosis.
     """
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(levelname)s: %(message)s",
-        force=True,
-    )
-    logging.getLogger(machine.__name__).setLevel(logging.INFO)  # a user should see which device was taken
+    speech.start(ctx)
     # a stopped container leaves no half-written output: the clean-up of open files and folders runs
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
@@ -127,7 +123,9 @@ def main(verbose: bool) -> None:
 )
 @fast_option
 @machine_options
+@click.pass_context
 def segment(
+    ctx: click.Context,
     baseline: Path,
     followup: Path,
     output: Path,
@@ -165,7 +163,8 @@ def segment(
     heading = Heading(label, *visits, text_template or TEMPLATE)
     scans = _find(baseline, baseline_series), _find(followup, followup_series)
     segmenter = Segmenter.load(weights, device, threads, Steps(preprocessing, register, fast))
-    result = segmenter.segment_files(*scans, outputs, brain_mask, baseline_lesions, heading)
+    with speech.steps_shown(ctx, preprocessing, fast):
+        result = segmenter.segment_files(*scans, outputs, brain_mask, baseline_lesions, heading)
     click.echo(f"{result.in_words()}: {output}")
     for sentence in words.summary(result):
         click.echo(sentence)

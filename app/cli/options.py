@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from .speech import speech_options
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 # Installed, the weights lie inside the package; in a clone and in the image, beside it.
 _INSIDE, _BESIDE = _PACKAGE / "weights", _PACKAGE.parent / "weights"
@@ -78,7 +80,8 @@ def scan_options(command: Any) -> Any:
 
 
 def machine_options(command: Any) -> Any:
-    """What computes."""
+    """What computes, and how much is said of it."""
+    command = speech_options(command)
     for option in (
         click.option(
             "--threads", type=click.IntRange(min=1), help="CPU threads; default: all this process may use."

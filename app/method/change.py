@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from ..arrays import Labels, Mask
+from .detection import mostly_in
 
 Kind = Literal["new", "enlarged", "unchanged", "shrunken", "vanished"]
 KINDS: tuple[Kind, ...] = get_args(Kind)  # in the order of their values in the mask of changes, from 1
@@ -21,7 +22,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)  # in the order of their values in the 
 # Two drawings of one lesion differ by about half a voxel of 1 mm all around. A lesion has changed if a ball
 # of its volume would have to move its surface by more: 73 % of a lesion of 5 mm, 33 % of one of 10 mm.
 SURFACE_MM = 0.5
-OLD_SHARE = 0.5  # so much of a mark in lesions that a site has drawn at baseline makes all of it old
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +48,9 @@ def without_old(new: Mask, drawn: Mask) -> Mask:
 
     What lies in those is old, and so is a whole mark with half of it in them.
     """
-    components, count = ndimage.label(new)
-    total = np.bincount(components.ravel(), minlength=count + 1)
-    old = np.bincount(components[drawn], minlength=count + 1) >= OLD_SHARE * total
-    old[0] = True
-    logger.info("marks left out because the drawn baseline has them: %d", np.count_nonzero(old) - 1)
-    kept: Mask = ~old[components] & ~drawn
+    old = mostly_in(new, drawn)
+    logger.info("marks left out because the drawn baseline has them: %d", ndimage.label(old)[1])
+    kept: Mask = new & ~old & ~drawn
     return kept
 
 

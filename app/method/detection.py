@@ -69,6 +69,17 @@ def larger(mask: Mask, volume_mm3: float, voxel_mm3: float) -> Mask:
     return kept
 
 
+def mostly_in(mask: Mask, part: Mask) -> Mask:
+    """The components of a mask (z, y, x) that lie with half of their voxels or more in a part of it all."""
+    components, count = ndimage.label(mask)
+    voxels = np.bincount(components.ravel(), minlength=count + 1)
+    inside = np.bincount(components[part], minlength=count + 1)
+    keep = 2 * inside >= voxels
+    keep[0] = False
+    kept: Mask = keep[components]
+    return kept
+
+
 def without_known(probability: Array, scans: Array, point: OperatingPoint, spacing_mm: float) -> Array:
     """The probability (z, y, x), brought down to the threshold in lesions that the baseline shows, too.
 

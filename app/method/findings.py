@@ -18,6 +18,7 @@ from .place import Anatomy
 # Why a mark is only a possible lesion, in words that follow "possible: ".
 SHOWN_BEFORE = "the baseline shows it, too"
 UNCERTAIN = "too little of it is certain"
+MISFIT = "the scans do not fit together there"
 NOT_COMPARABLE = "the scans are not comparable"
 ONE_DRAWING = "drawn at one visit alone, and no change is seen"
 

@@ -24,6 +24,7 @@ NOT_ON_A_PLATFORM = {
     "--baseline-series",  # DICOM: platforms hand over files, not folders
     "--followup-series",
     "--visits",  # two values for one option
+    *("--verbose", "--quiet", "--log"),  # a platform keeps what is said
 }
 
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import logging
 import os
 import re
 import shutil
@@ -12,12 +13,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from click.testing import CliRunner, Result
 from scipy import ndimage
 
+from app.cli import speech
 from app.cli.main import main
 from app.images import grids, storage
 from app.images.scan import Scan
@@ -70,7 +73,7 @@ def test_segment_writes_what_is_asked_for_on_the_follow_up_s_grid(
     assert 0 <= probability.min() <= probability.max() <= 1
     assert (probability[sitk.GetArrayFromImage(mask) > 0] > COARSE.point.threshold).all()
 
-    rows = list(csv.DictReader((empty / "l.csv").open()))
+    rows = [row for row in csv.DictReader((empty / "l.csv").open()) if row["kind"] == "new"]
     counted = int(re.match(r"(\d+) new lesion", result.stdout).group(1))  # type: ignore[union-attr]
     assert len(rows) == counted
     assert sum(int(row["voxels"]) for row in rows) == sitk.GetArrayFromImage(mask).sum()
@@ -443,3 +446,32 @@ def test_every_command_explains_itself(command: str) -> None:
     result = _run(command, "--help")
     assert result.exit_code == 0
     assert command in _run("--help").output
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_loudness_and_log_are_understood_before_and_after_the_command(after: bool, empty: Path) -> None:
+    """A missing scan ends the run at once; by then the log is there, and -v with -q is refused."""
+    command = ["segment", "-t1", empty / "no.nii.gz", "-t2", empty / "no.nii.gz", "-o", empty / "mask.nii.gz"]
+    log = empty / "log.txt"
+
+    def run(*options: object) -> Result:
+        return _run(*command, *options) if after else _run(*options, *command)
+
+    assert run("--log", log).exit_code == 1
+    assert log.is_file()
+    assert "wanted one of them" in run("-v", "-q").output
+    assert run("--log", empty / "nowhere" / "log.txt").exit_code == 1
+
+
+@pytest.mark.parametrize(("option", "said"), [("-q", 1), ("--no", 2), ("-v", 3)])
+def test_how_much_is_said(option: str, said: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of an error, a warning and a note."""
+    ctx = click.Context(main)
+    ctx.meta["app.cli.speech"] = (
+        {"quiet": True} if option == "-q" else {"verbose": True} if option == "-v" else {}
+    )
+    speech.start(ctx)
+    logger = logging.getLogger("app.anything")
+    for level in (logging.ERROR, logging.WARNING, logging.INFO):
+        logger.log(level, "said")
+    assert capfd.readouterr().err.count("said") == said

@@ -155,3 +155,21 @@ def test_the_score_is_the_voxel_after_the_minimum_volume() -> None:
     # more than 3 voxels above the cut: the fourth highest decides, 0.99 0.95 0.9 [0.8]; one voxel is never
     # enough
     assert detection.scores(probability, components, 3.0, voxel_mm3=1.0).tolist() == pytest.approx([0.8, 0.0])
+
+
+def test_a_mark_lies_mostly_in_a_part_with_half_of_its_voxels() -> None:
+    mask, part = np.zeros((3, 12), dtype=bool), np.zeros((3, 12), dtype=bool)
+    mask[0, :6] = mask[2, :6] = True
+    part[0, 3:] = part[2, 4:] = True  # 3 of 6, 2 of 6
+    assert detection.mostly_in(mask, part).sum(axis=1).tolist() == [6, 0, 0]
+    assert not detection.mostly_in(mask, np.zeros_like(part)).any()
+
+
+def test_candidates_are_larger_than_the_smallest_and_certain_in_one_voxel() -> None:
+    """Of three bars of 6 voxels of 1 mm3, one has a certain voxel; one of 3 has, too, but is too small."""
+    probability = np.zeros((1, 8, 12), dtype=np.float32)
+    probability[0, 0, :6] = probability[0, 2, :6] = 0.7
+    probability[0, 4, :3] = 0.99
+    probability[0, 2, 5] = 0.96
+    point = OperatingPoint(threshold=0.6, certain=0.95, minimum_volume_mm3=3.0)
+    assert detection.candidates(probability, point, 1.0).sum(axis=(0, 2)).tolist() == [0, 0, 6, 0, 0, 0, 0, 0]
