@@ -21,8 +21,8 @@ STIFFNESS = (
 )
 LIMIT_MM = 2.5  # beyond it, what lies at one place is not one tissue: as wide as a small lesion
 # Median over the brain of the correlation within some 20 mm. Open scans, benchmarks/alignment.py: one head
-# 0.88 to 0.97, one head mirrored at most 0.68, two heads at most 0.40.
-SAME_HEAD, ANOTHER_HEAD = 0.75, 0.5
+# 0.88 to 0.97, one head mirrored at most 0.68, two heads at most 0.51.
+SAME_HEAD, ANOTHER_HEAD = 0.75, 0.6
 
 Verdict = Literal["same head", "doubtful", "not the same head"]
 

@@ -117,7 +117,20 @@ def rough(scans: Scans, near_headers: bool) -> Points:
         motion = quick(scans, np.zeros(RIGID))
         if scans.likeness(motion) >= residual.SAME_HEAD:
             return motion
-    return quick(scans, anywhere(scans))
+    motion = quick(scans, anywhere(scans))
+    if scans.likeness(motion) >= residual.SAME_HEAD:
+        return motion
+    # voxel sizes may be wrong in a header by more than the narrow search finds
+    wide = _climb(
+        Similarity(scans.blurred(COARSE_MM), scans.middle, motion, spacing_mm=8.0),
+        motion,
+        first_mm=6.0,
+        last_mm=0.5,
+    )
+    wide = _climb(
+        scans.in_brains(scans.blurred(MEDIUM_MM), wide, spacing_mm=5.0), wide, first_mm=2.0, last_mm=0.1
+    )
+    return max(wide, motion, key=scans.likeness)
 
 
 def anywhere(scans: Scans) -> Points:

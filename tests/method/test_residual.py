@@ -83,7 +83,7 @@ def test_unrelated_details_are_not_one_head() -> None:
 
 def test_verdicts() -> None:
     nothing = sitk.Image([2] * 3, sitk.sitkFloat32)
-    verdicts = [Residual(nothing, 0.0, likeness).verdict for likeness in (0.9, 0.6, 0.3)]
+    verdicts = [Residual(nothing, 0.0, likeness).verdict for likeness in (0.9, 0.7, 0.3)]
     assert verdicts == ["same head", "doubtful", "not the same head"]
 
 
