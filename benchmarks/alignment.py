@@ -1,11 +1,12 @@
 """How exact is the alignment, and what does it say of pairs that must not be aligned? Tables of the open scans.
 
-    python -m benchmarks.alignment --data ../shared/data [--tables motions affines headers pairs mirrored]
+    python -m benchmarks.alignment --data ../shared/data [--tables motions affines headers pairs mirrored masks]
 
 `motions`: raw scans, moved by a known rigid motion onto a tilted grid of other voxels and a smaller field of view,
 with noise, another contrast and a bias field added, and aligned with themselves. `affines`: the same with scales and
 shears; every other scan without its skull. `headers`: scans that share a grid, and how far apart they are measured.
-`pairs`: real pairs of one patient, and of two. `mirrored`: pairs of one patient, one scan of them mirrored.
+`pairs`: real pairs of one patient, and of two. `mirrored`: pairs of one patient, one scan of them mirrored. `masks`: what the
+shipped networks find in stored pairs without change, and in a follow-up that was moved on its own grid.
 Errors are those of points of the brain, mm. Seconds are of the CPU, one thread.
 """
 
@@ -24,6 +25,7 @@ from app.images import grids, storage
 from app.method.brain import BrainExtractor
 from app.method.registration import Aligned, align
 from app.phantom import make_patient
+from app.pipeline import Networks, segment
 from benchmarks import open_data
 
 Scan = tuple[sitk.Image, sitk.Image]  # and its brain
@@ -55,6 +57,7 @@ def main() -> None:
         "headers": headers,
         "pairs": pairs,
         "mirrored": mirrored,
+        "masks": masks,
     }
     parser.add_argument("--tables", nargs="+", choices=list(tables), default=list(tables))
     chosen = parser.parse_args()
@@ -209,6 +212,27 @@ def mirrored(scans: Scans) -> Iterator[str]:
         except InputError as error:
             found = "refused" if "mirrored" in str(error) else f"refused: {error}"
         yield f"| {first}, {second} | {found} | {time.process_time() - start:.1f} |"
+
+
+def masks(scans: Scans) -> Iterator[str]:
+    networks = Networks.load(WEIGHTS, torch.device("cpu"))
+    yield "| pair | new lesions, mm³ | Dice with the mask of the unmoved follow-up |"
+    yield "|---|---|---|"
+    for first, second in (*MSLESSEG[::2], *((second, first) for first, second in MSLESSEG[::2])):
+        result = segment(scans(first)[0], scans(second)[0], networks)
+        volumes = ", ".join(f"{lesion.volume_mm3:.0f}" for lesion in result.lesions) or "none"
+        yield f"| {first}, {second} | {volumes} | |"
+    rng = np.random.default_rng(3)
+    baseline, (followup, brain) = scans("pair01/1")[0], scans("pair01/2")
+    unmoved = grids.array(segment(baseline, followup, networks).mask) > 0
+    for degrees, shift_mm in ((1.5, 2.0), (0.5, 0.5)):
+        motion = random_motion(rng, degrees, shift_mm, points_of(brain).mean(axis=0))
+        moved = sitk.Resample(followup, followup, motion.GetInverse(), sitk.sitkBSpline, 0.0)
+        result = segment(baseline, sitk.Clamp(moved, lowerBound=0.0), networks)
+        back = grids.mask_on(result.mask, followup, motion)
+        dice = 2 * np.count_nonzero(back & unmoved) / (np.count_nonzero(back) + np.count_nonzero(unmoved))
+        volumes = ", ".join(f"{lesion.volume_mm3:.0f}" for lesion in result.lesions)
+        yield f"| pair01, moved by {degrees}° and {shift_mm} mm | {volumes} | {dice:.2f} |"
 
 
 def timed(baseline: Scan, followup: Scan) -> tuple[Aligned, float]:
