@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import math
 import pickle
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +63,8 @@ def remove(path: Path) -> None:
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
-    Raises InputError if it is missing, not listed in SHA256SUMS, altered, or of another version.
+    Raises InputError if it is missing, not listed in SHA256SUMS, altered, of another version, or holds
+    numbers that no training ends with.
     """
     digest = verified_sha256(path)
     try:
@@ -70,12 +73,48 @@ def load(path: Path) -> Checkpoint:
         network = UNet3D(config.network)
         network.load_state_dict({name: value.float() for name, value in content["weights"].items()})
         provenance = json.loads(content["provenance"])
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        EOFError,
+        OSError,
+        OverflowError,
+    ) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{path}: not a checkpoint of this version ({str(error).splitlines()[0]}); wanted one "
-            "made by training/"
+            f"{path}: not a checkpoint of this version ({reason}); wanted one made by training/"
         ) from error
+    broken = [name for name, value in network.state_dict().items() if not value.isfinite().all()]
+    if broken:
+        raise InputError(f"{path}: weights that are NaN or infinite, in {broken[0]}; wanted trained weights")
+    _check(config, path)
     return Checkpoint(network.eval(), config, provenance, digest)
+
+
+def _check(config: Config, path: Path) -> None:
+    """Raises InputError for settings with which nothing, or everything, would be a lesion: NaN compares as neither."""
+    point = config.point
+    shares = {"threshold": point.threshold, "certain": point.certain, "possible": point.possible}
+    for name, share in shares.items():
+        if share is not None and not 0 < share < 1:
+            raise InputError(f"{path}: {name} {share:g}; wanted a probability between 0 and 1")
+    lengths = {
+        "spacing_mm": config.preprocess.spacing_mm,
+        "bias_fwhm": config.preprocess.bias_fwhm,
+        "side": config.windows.side,
+    }
+    for name, length in lengths.items():
+        if not 0 < length < math.inf:
+            raise InputError(f"{path}: {name} {length:g}; wanted a positive number")
+    if not 0 <= config.windows.overlap < 1:
+        raise InputError(f"{path}: overlap {config.windows.overlap:g}; wanted 0 or more, below 1")
+    for name, least in {"minimum_volume_mm3": point.minimum_volume_mm3, "gain": point.gain or 0.0}.items():
+        if not 0 <= least < math.inf:
+            raise InputError(f"{path}: {name} {least:g}; wanted 0 or more")
 
 
 def verified_sha256(path: Path) -> str:
@@ -111,6 +150,13 @@ def _note(path: Path, digest: str | None) -> None:
 
 
 def _read_sums(path: Path) -> dict[str, str]:
-    """{file name: hash} of a SHA256SUMS file."""
-    lines = (line.split() for line in path.read_text().splitlines())
-    return {name: digest for digest, name in lines}
+    """{file name: hash} of a SHA256SUMS file. Raises InputError for a line that is none of sha256sum's."""
+    hashes = {}
+    for line in path.read_text(errors="replace").splitlines():
+        digest, _, name = line.partition(" ")
+        if not re.fullmatch(r"[0-9a-f]{64}", digest) or not name[1:]:
+            raise InputError(
+                f"{path}: a line {line[:80]!r}; wanted a SHA-256 and a file's name, as sha256sum writes them"
+            )
+        hashes[name[1:]] = digest  # after a blank, or a star for a binary file
+    return hashes
