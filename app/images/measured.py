@@ -32,8 +32,8 @@ def clean(stored: npt.NDArray[Any], wrong: str) -> Array:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         values: Array = stored.astype(np.float32)
-    unmeasured = background(values)
-    measured = ~unmeasured
+    outside = backgrounds(values)
+    measured = ~np.logical_or.reduce(list(outside.values()) or [np.zeros(values.shape, dtype=bool)])
     inside = values[measured]
     strays = _strays(inside)
     count = int(np.count_nonzero(strays))
@@ -44,22 +44,31 @@ def clean(stored: npt.NDArray[Any], wrong: str) -> Array:
     if count:
         logger.warning("%s: %d voxels are NaN or infinite, or spikes; taken as 0", wrong, count)
     kept = inside[~strays]
-    _check_range(kept, values, unmeasured, wrong)
-    lowest = min(float(np.quantile(kept, DARKEST)) if kept.min() < 0 else 0.0, 0.0)
-    inside = np.maximum(inside - np.float32(lowest), 0)
+    _check_range(kept, values, measured, wrong)
+    inside = np.maximum(inside - np.float32(_zero(kept, list(outside))), 0)
     inside[strays] = 0
+    values[:] = 0
     values[measured] = inside
-    values[unmeasured] = 0
     return values
 
 
-def background(values: Array) -> Mask:
-    """Where a scan (z, y, x) is NaN or infinite, or has one value, all the way to the border."""
+def backgrounds(values: Array) -> dict[float, Mask]:
+    """Where a scan (z, y, x) has one value all the way to the border, by value; -inf stands for NaN and infinity."""
     values = np.where(np.isfinite(values), values, np.float32(-np.inf))
-    found = np.zeros(values.shape, dtype=bool)
-    for value in _solid_on_faces(values):
-        found |= _reaching_border(values == value)
-    return found
+    return {value: _reaching_border(values == value) for value in _solid_on_faces(values)}
+
+
+def _zero(kept: npt.NDArray[np.float32], outside: list[float]) -> float:
+    """The value that becomes 0, given what was measured (n,) and the values outside: 0, if nothing measured lies below it.
+
+    Of a scan that was standardised, background and all, it is the background. Where the brain alone was standardised, or padding put far
+    below it, it is about the least that was measured.
+    """
+    if kept.min() >= 0:
+        return 0.0
+    least, most = (float(part) for part in np.quantile(kept, [DARKEST, 1 - DARKEST]))
+    near = [value for value in outside if least - (most - least) <= value <= least]
+    return max(near, default=min(least, 0.0))
 
 
 def _reaching_border(where: Mask) -> Mask:
@@ -107,14 +116,14 @@ def _strays(inside: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     return strays
 
 
-def _check_range(kept: npt.NDArray[np.float32], values: Array, unmeasured: Mask, wrong: str) -> None:
+def _check_range(kept: npt.NDArray[np.float32], values: Array, measured: Mask, wrong: str) -> None:
     """Refuse what shows nothing: one value, or one value and its background, as in a mask."""
     if kept.size == 0:
         finite = values[np.isfinite(values)]
         found = f"every voxel is {finite[0]:g}" if finite.size else "every voxel is NaN or infinite"
         raise InputError(f"{wrong}: {found}; wanted a scan that shows something")
     low, high = float(kept.min()), float(kept.max())
-    if low == high and not unmeasured.any():
+    if low == high and measured.all():
         raise InputError(f"{wrong}: every voxel is {low:g}; wanted a scan that shows something")
     if np.count_nonzero((kept == low) | (kept == high)) == kept.size:
         raise InputError(f"{wrong}: two values alone, as in a mask; wanted a scan")
