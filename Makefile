@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)
 export MSNL_DATA ?= ../shared/data
 
-.PHONY: setup demo picture test coverage test-all check train-tiny niivue image image-test sbom peers clean
+.PHONY: setup demo picture test coverage test-all check train-tiny fuzz niivue image image-test sbom peers clean
 
 setup: $(VENV)/for-developers
 
@@ -42,6 +42,11 @@ check: setup
 
 train-tiny: setup  # both recipes on made-up data, a minute or two
 	PYTHON=$(PYTHON) training/train.sh --tiny
+
+N ?= 300
+KILLS ?= 20
+fuzz: setup  # changed files, read right or refused, and a cohort killed at random instants
+	$(PYTHON) -m tests.fuzz --files $(N) --kills $(KILLS)
 
 niivue:  # the report's viewer, again from npm
 	app/results/page/refresh_niivue.sh

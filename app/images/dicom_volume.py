@@ -47,6 +47,7 @@ DAMAGE = (
     OSError,
     ValueError,
     KeyError,
+    MemoryError,
     TypeError,
     AttributeError,
     IndexError,

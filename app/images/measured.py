@@ -10,6 +10,7 @@ from scipy import ndimage
 from ..arrays import Array, Mask
 from ..errors import InputError
 
+LARGEST = 1e15  # beyond it a value is as good as infinite: its square would not fit in float32
 STRAY_FRACTION = 1e-4  # of the voxels may be NaN, infinite or spikes inside the scan (they become 0); more is a broken scan
 SPIKE = 1000.0  # times the middle 98 in 100 values' range from their median: no tissue, but a broken voxel
 DARKEST = (
@@ -32,6 +33,7 @@ def clean(stored: npt.NDArray[Any], wrong: str) -> Array:
     """
     with np.errstate(over="ignore", invalid="ignore"):
         values: Array = stored.astype(np.float32)
+        values[np.abs(values) > LARGEST] = np.inf
     outside = backgrounds(values)
     measured = ~np.logical_or.reduce(list(outside.values()) or [np.zeros(values.shape, dtype=bool)])
     inside = values[measured]

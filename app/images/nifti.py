@@ -89,6 +89,7 @@ _OTHER_TYPES = {
 }
 _UNIT_MM = {1: 1000.0, 3: 0.001}  # metre, micron; else mm
 _TO_LPS = np.diag([-1.0, -1.0, 1.0])
+LAST_CODE = 5  # of what a qform or sform refers to: NIFTI_XFORM_TEMPLATE_OTHER
 ROUNDING = 1e-5  # of a length in single precision, computed from three numbers
 
 logger = logging.getLogger(__name__)
@@ -196,6 +197,10 @@ def _affine(path: Path, fields: dict[str, tuple[Any, ...]], sides: Sides) -> Aff
     if pixdim[1:4].min() < 0:
         logger.warning("%s: a negative spacing in its header; taken as positive", path)
     qform_code, sform_code = fields["codes"]
+    if not (0 <= qform_code <= LAST_CODE and 0 <= sform_code <= LAST_CODE):
+        raise InputError(
+            f"{path}: a damaged header, qform code {qform_code} and sform code {sform_code}; wanted 0 to {LAST_CODE}"
+        )
     forms = np.array(fields["forms"], np.float64)
     by_qform = _from_qform(forms[:6], -1.0 if pixdim[0] < 0 else 1.0, spacing) if qform_code > 0 else None
     if sform_code > 0:

@@ -70,8 +70,9 @@ def apart_mm(a: Affine, b: Affine, sides: Sides) -> float:
 
 def check_spacing(affine: Affine, wrong: str) -> None:
     """Raises InputError, which begins with `wrong`, for an affine that does not give three axes."""
-    lengths = np.linalg.norm(affine[:, :3], axis=0)
-    flat = not (np.isfinite(affine).all() and lengths.min() > 0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.linalg.norm(affine[:, :3], axis=0)
+    flat = not (np.isfinite([*affine.ravel(), *lengths]).all() and lengths.min() > 0)
     if flat or abs(np.linalg.det(affine[:, :3] / lengths)) < 1e-6:
         raise InputError(
             f"{wrong}: voxels of {'x'.join(f'{side:.3g}' for side in lengths)} mm along axes that "

@@ -263,6 +263,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, tuple[Any, ...]], str]] = {
     "vector": ({"dim": (5, 4, 13, 14, 1, 3, 1, 1)}, "3 values a voxel"),
     "more_voxels": ({"dim": (3, 12, 13, 15, 1, 1, 1, 1)}, "truncated"),
     "enormous": ({"dim": (3, 32767, 32767, 32767, 1, 1, 1, 1)}, "truncated"),
+    "codes": ({"codes": (0, 300)}, "a damaged header, qform code 0 and sform code 300; wanted 0 to 5"),
     "spacing_nan": ({"pixdim": (1, np.nan, 1, 1, 0, 0, 0, 0)}, "spacing nanx1x1 mm"),
     "intercept_nan": ({"scaling": (1, np.nan)}, "adds nan to every value"),
 }
