@@ -96,7 +96,7 @@ def load(path: Path) -> Checkpoint:
 
 
 def _check(config: Config, path: Path) -> None:
-    """Raises InputError for settings with which nothing, or everything, would be a lesion: NaN compares as neither."""
+    """Raises InputError for settings with which nothing, or everything, would be a lesion."""
     point = config.point
     shares = {"threshold": point.threshold, "certain": point.certain, "possible": point.possible}
     for name, share in shares.items():
@@ -156,7 +156,7 @@ def _read_sums(path: Path) -> dict[str, str]:
         digest, _, name = line.partition(" ")
         if not re.fullmatch(r"[0-9a-f]{64}", digest) or not name[1:]:
             raise InputError(
-                f"{path}: a line {line[:80]!r}; wanted a SHA-256 and a file's name, as sha256sum writes them"
+                f"{path}: a line {line[:80]!r}; wanted a SHA-256 and a file's name, as of sha256sum"
             )
         hashes[name[1:]] = digest  # after a blank, or a star for a binary file
     return hashes

@@ -1,4 +1,4 @@
-"""Files that a damaged disk, another program or an attacker might leave: good ones with something changed, by seed."""
+"""Files as a damaged disk, another program or an attacker might leave them: good ones changed, by seed."""
 
 import gzip
 import shutil
@@ -19,41 +19,26 @@ from tests.images.dicom_files import write_enhanced, write_series
 
 Mutate = Callable[[bytes, np.random.Generator], bytes]
 NUMBERS = (
-    0,
-    1,
-    -1,
-    2,
-    3,
-    7,
-    99,
-    127,
-    255,
-    256,
-    348,
-    352,
-    540,
-    1024,
-    32767,
-    65535,
-    2**31 - 1,
-    -(2**31),
-    2**40,
-    10**15,
+    *(0, 1, -1, 2, 3, 7, 99, 127, 255, 256, 348, 352, 540, 1024, 32767, 65535),
+    *(2**31 - 1, -(2**31), 2**40, 10**15),
 )
 FLOATS = (0.0, -1.0, 1e-30, 0.5, 1e3, 1e9, 1e30, float("nan"), float("inf"), -float("inf"))
-WORDS = (
-    "", "0", "-1", "1", "2", "99", "1000000", "99999999999999999999", "1e30", "nan", "inf", "-0.5", "LIST", "LOCAL", "/etc/passwd",
-    "../x", "none", "(1,0,0)", "(0,0,0)", "(1,0", "True", "False", "raw", "gzip", "hex", "short", "double", "MET_DOUBLE", "²", "\0", "%s", "=cmd",
-)  # fmt: skip
+_WORDS = """
+0 -1 1 2 99 1000000 99999999999999999999 1e30 nan inf -0.5 LIST LOCAL /etc/passwd ../x none (1,0,0) (0,0,0)
+(1,0 True False raw gzip hex short double MET_DOUBLE ² %s =cmd
+"""
+WORDS = (*_WORDS.split(), "", "\0")
 TABLE = (
     "patient,baseline,followup\n01,01/time01.nii.gz,01/time02.nii.gz\n02,02/time01.nii.gz,02/time02.nii.gz\n"
 )
-ELEMENTS = (
-    "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SamplesPerPixel", "NumberOfFrames",
-    "PhotometricInterpretation", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept",
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "ImageType", "SpecificCharacterSet", "Modality",
-    "StudyDate", "PixelData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-)  # fmt: skip
+_ELEMENTS = """
+Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation SamplesPerPixel NumberOfFrames
+PhotometricInterpretation PixelSpacing ImagePositionPatient ImageOrientationPatient RescaleSlope
+RescaleIntercept SOPClassUID SOPInstanceUID SeriesInstanceUID SeriesNumber SeriesDescription ImageType
+SpecificCharacterSet Modality StudyDate PixelData SharedFunctionalGroupsSequence
+PerFrameFunctionalGroupsSequence
+"""
+ELEMENTS = _ELEMENTS.split()
 
 
 @dataclass(frozen=True)
@@ -123,8 +108,9 @@ class Masters:
 
 
 KINDS = (
-    "one.nii", "float.nii", "two.nii", "raw.nrrd", "packed.nrrd", "raw.mha", "packed.mha", "series", "enhanced", "table.csv", "lesions1.pt",
-)  # fmt: skip
+    *("one.nii", "float.nii", "two.nii", "raw.nrrd", "packed.nrrd", "raw.mha", "packed.mha"),
+    *("series", "enhanced", "table.csv", "lesions1.pt"),
+)
 
 
 def _some(

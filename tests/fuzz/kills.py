@@ -1,4 +1,4 @@
-"""A cohort killed at random instants, again and again: what lies in its output is whole, and nothing lies elsewhere."""
+"""A cohort killed at random instants: what lies in its output is whole, and nothing lies elsewhere."""
 
 import os
 import shutil
@@ -117,7 +117,7 @@ def _results(output: Path) -> dict[str, bytes]:
 
 
 def _broken(output: Path, whole: dict[str, bytes]) -> list[str]:
-    """What lies under a result's name and is not that result, and records of patients without all of theirs."""
+    """What lies under a result's name and is not that result; records of patients without their results."""
     found = _results(output)
     problems = [f"{place} is not whole" for place, content in found.items() if content != whole.get(place)]
     for record in output.glob("*/run.json"):
