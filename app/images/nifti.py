@@ -199,7 +199,8 @@ def _affine(path: Path, fields: dict[str, tuple[Any, ...]], sides: Sides) -> Aff
     qform_code, sform_code = fields["codes"]
     if not (0 <= qform_code <= LAST_CODE and 0 <= sform_code <= LAST_CODE):
         raise InputError(
-            f"{path}: a damaged header, qform code {qform_code} and sform code {sform_code}; wanted 0 to {LAST_CODE}"
+            f"{path}: a damaged header, qform code {qform_code} and sform code {sform_code};"
+            f" wanted 0 to {LAST_CODE}"
         )
     forms = np.array(fields["forms"], np.float64)
     by_qform = _from_qform(forms[:6], -1.0 if pixdim[0] < 0 else 1.0, spacing) if qform_code > 0 else None

@@ -57,7 +57,10 @@ def wanted(segmenter: Segmenter, patient: Patient, tmp_path_factory: pytest.Temp
 def test_a_stripped_pair_is_seen_the_same_however_it_was_written(
     kind: str, wanted: Pair, segmenter: Segmenter, patient: Patient, tmp_path: Path
 ) -> None:
-    """Bit for bit under any padding. A standardised scan takes another way in alignment and bias field, by rounding or by an unknown 0."""
+    """Bit for bit under any padding.
+
+    A standardised scan takes another way in alignment and bias field, by rounding or by an unknown 0.
+    """
     found = _pair(segmenter, patient, STRIPPED[kind], tmp_path / kind)
     both = wanted.brain & found.brain
     assert 2 * both.sum() > 0.96 * (wanted.brain.sum() + found.brain.sum())
