@@ -63,6 +63,13 @@ def read(path: Path) -> Header:
     origin = _numbers(fields, ("offset", "position", "origin"), np.zeros(dimensions))
     # the rows of the file are the directions of the axes
     steps = axes.reshape(dimensions, dimensions)[:3, :3].T * spacing[:3]
+    packed = _yes(fields.get("compresseddata", "false"))
+    there = path.stat().st_size - start
+    if packed and int(fields.get("compresseddatasize", there)) != there:
+        raise InputError(
+            f"{path}: {there} packed bytes, and a CompressedDataSize of {fields['compresseddatasize']};"
+            " wanted the whole file"
+        )
     affine = np.column_stack([steps, origin[:3]])
     shape = (sides[0], sides[1], sides[2])
     unit = _UNITS_MM.get(fields.get("distanceunits", "mm").lower(), 1.0)
@@ -71,7 +78,7 @@ def read(path: Path) -> Header:
         shape,
         np.dtype((">" if big else "<") + stored),
         start,
-        _yes(fields.get("compresseddata", "false")),
+        packed,
         0,
         affine,
     )
@@ -102,4 +109,5 @@ def _numbers(fields: dict[str, str], names: tuple[str, ...], usual: np.ndarray) 
 
 
 def _yes(text: str) -> bool:
-    return text.lower() in ("true", "1", "yes", "t", "y")
+    """Raises KeyError for another word."""
+    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]

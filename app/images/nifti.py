@@ -88,7 +88,7 @@ _OTHER_TYPES = {
     2304: "4 values a voxel (colour)",
 }
 _UNIT_MM = {1: 1000.0, 3: 0.001}  # metre, micron; else mm
-_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+_TO_LPS = np.array([[-1.0], [-1.0], [1.0]])  # to multiply the rows of an affine with
 LAST_CODE = 5  # of what a qform or sform refers to: NIFTI_XFORM_TEMPLATE_OTHER
 ROUNDING = 1e-5  # of a length in single precision, computed from three numbers
 
@@ -205,7 +205,7 @@ def _affine(path: Path, fields: dict[str, tuple[Any, ...]], sides: Sides) -> Aff
     forms = np.array(fields["forms"], np.float64)
     by_qform = _from_qform(forms[:6], -1.0 if pixdim[0] < 0 else 1.0, spacing) if qform_code > 0 else None
     if sform_code > 0:
-        affine = _TO_LPS @ forms[6:].reshape(3, 4)
+        affine = _TO_LPS * forms[6:].reshape(3, 4)
         placement.check_spacing(affine, f"{path}: sform")
         affine[:, :3] *= _nearby(spacing, np.linalg.norm(affine[:, :3], axis=0))
     elif by_qform is not None:
@@ -258,11 +258,11 @@ def _from_qform(
             [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
         ]
     )
-    return _TO_LPS @ np.column_stack([rotation * spacing * [1, 1, handedness], numbers[3:]])
+    return _TO_LPS * np.column_stack([rotation * spacing * [1, 1, handedness], numbers[3:]])
 
 
 def _analyze(spacing: npt.NDArray[np.float64], sides: Sides) -> Affine:
     """x to the left, y to the front, z up, about the middle, as programs of the Analyze format took it."""
     steps = np.diag([-1.0, 1.0, 1.0]) * spacing
-    affine: Affine = _TO_LPS @ np.column_stack([steps, -steps @ (np.array(sides) - 1) / 2])
+    affine: Affine = _TO_LPS * np.column_stack([steps, -steps @ (np.array(sides) - 1) / 2])
     return affine

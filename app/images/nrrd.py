@@ -143,7 +143,7 @@ def _affine(path: Path, fields: dict[str, str], kept: list[int]) -> Affine:
             path,
             space,
         )
-    return np.diag(_SPACES.get(space, (1.0, 1.0, 1.0))) @ np.column_stack([steps, origin])
+    return np.array(_SPACES.get(space, (1.0, 1.0, 1.0)))[:, None] * np.column_stack([steps, origin])
 
 
 def _vectors(text: str) -> list[npt.NDArray[np.float64] | None]:

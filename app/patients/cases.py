@@ -97,7 +97,7 @@ def read_table(path: Path) -> tuple[list[Case], list[InputError]]:
             f"{path}: cannot be read ({reason}); wanted a table of comma-separated values in UTF-8"
         ) from error
     if not set(COLUMNS) <= set(header):
-        raise InputError(f"{path}: columns {', '.join(header)}; wanted {', '.join(COLUMNS)}")
+        raise InputError(f"{path}: columns {', '.join(map(ascii, header))}; wanted {', '.join(COLUMNS)}")
     if not rows:
         raise InputError(f"{path}: no rows; wanted one a patient")
     cases: list[Case] = []

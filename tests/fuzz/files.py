@@ -209,6 +209,6 @@ def _dicom(master: Path, folder: Path, rng: np.random.Generator) -> Path:
             else:
                 setattr(header, element, value)
             header.save_as(file)
-        except (AttributeError, ValueError, TypeError, OverflowError, OSError, struct.error):
+        except (AttributeError, LookupError, ValueError, TypeError, OverflowError, OSError, struct.error):
             continue  # pydicom does not write it
     return folder

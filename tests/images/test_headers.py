@@ -397,6 +397,7 @@ REFUSED: dict[str, tuple[str, bytes, bytes, str]] = {
     "mha_negative": (".mha", b"DimSize = 20 24 10", b"DimSize = 20 -24 10", "damaged header"),
     "mha_vast": (".mha", b"DimSize = 20 24 10", b"DimSize = 20 24 99999999999999", "truncated"),
     "mha_text": (".mha", b"BinaryData = True", b"BinaryData = False", "voxels as text"),
+    "mha_flag": (".mha", b"BinaryData = True", b"BinaryData = True False", "damaged header"),
     "mha_type": (".mha", b"MET_FLOAT", b"MET_STRING", "voxels of type 'MET_STRING'"),
     "mha_channels": (
         ".mha",
@@ -418,6 +419,16 @@ def test_what_itk_would_follow_or_die_of_is_refused(kind: str, scan: sitk.Image,
             read(path)
         assert str(refused.value).startswith(f"{path}: ")
         assert "\n" not in str(refused.value)
+
+
+def test_packed_bytes_of_another_number_than_the_header_s_are_refused(
+    scan: sitk.Image, tmp_path: Path
+) -> None:
+    """ITK unpacks what it can of them, and says nothing."""
+    path = _itk(tmp_path / "scan.mha", scan, compress=True)
+    path.write_bytes(path.read_bytes() + b"more")
+    with pytest.raises(InputError, match="packed bytes, and a CompressedDataSize of"):
+        storage.read(path)
 
 
 def test_headers_without_placement_are_warned_about(
