@@ -152,7 +152,7 @@ def test_a_row_that_is_no_pair_is_reported_and_the_rest_is_found(
     [
         (
             "patient;baseline;followup\nP1;a;b\n",
-            "columns patient;baseline;followup; wanted patient, baseline, followup",
+            "columns 'patient;baseline;followup'; wanted patient, baseline, followup",
         ),
         ("patient,baseline,followup\n", "no rows"),
         ("", "wanted patient, baseline, followup"),
