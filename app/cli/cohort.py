@@ -31,7 +31,7 @@ SOURCE_HELP = "Folder of patients, BIDS data set, or CSV table with the columns 
     default=Path("/output"),
     show_default=True,
     type=click.Path(path_type=Path),
-    help="One folder a patient, and summary.csv.",
+    help="One folder a patient, summary.csv and index.html.",
 )
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Patients at a time.")
 @click.option(
@@ -82,9 +82,11 @@ def run(
     started = time.monotonic()
     with closing(outcomes):
         cohort.write_summary(ended, output / "summary.csv")
+        cohort.write_index(ended, cases, output)
         for outcome in outcomes:
             ended.append(outcome)
             cohort.write_summary(ended, output / "summary.csv")
+            cohort.write_index(ended, cases, output)
             left_s = cohort.time_left_s(ended, len(cases), time.monotonic() - started)
             left = f"; about {cohort.in_words(left_s)} left" if left_s else ""
             click.echo(f"[{len(ended)}/{len(cases)}] {outcome.patient}: {outcome.in_words()}{left}", err=True)

@@ -99,7 +99,8 @@ def write_description(folder: Path) -> None:
         "desc-newLesions_dseg.json": _json(
             {"Description": f"what became of each lesion {since}", "LabelMap": LABELS}
         ),
-        ".bidsignore": "summary.csv\n*_desc-newLesions_lesions.*\n"
+        ".bidsignore": "summary.csv\nindex.html\n*_desc-newLesions_thumbnails.png\n"
+        "*_desc-newLesions_lesions.*\n"
         "*_desc-newLesions_report.*\n*_desc-newLesions_run.json\n",
     }
     if not (folder / "dataset_description.json").exists():

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from ..errors import InputError
 from ..files import aside, writing
 from ..images.scan import Scan
-from ..results import record
+from ..results import index, record
 from ..results.outputs import Outputs
 from ..results.record import Record
 from . import bids, cases
@@ -139,16 +139,25 @@ def _row(outcome: Outcome) -> dict[str, object]:
         "volume_ml": f"{done.volume_ml:.3f}",
         "vanished": done.lesions["vanished"],
         "possible": done.lesions["possible"],
-        "smallest_found_mm3": smallest_found_mm3(done),
+        "smallest_found_mm3": record.smallest_found_mm3(done),
         "seconds": f"{sum(done.seconds.values()):.1f}",
         "warnings": "; ".join(done.warnings),
     }
 
 
-def smallest_found_mm3(done: Record) -> str:
-    """The smallest painted size of which more than half was found; '' where none was, or none was painted."""
-    sizes = done.self_grade["sizes"] if done.self_grade else []
-    return next((f"{one['size_mm3']:g}" for one in sizes if 2 * one["found"] > one["painted"]), "")
+def write_index(outcomes: Sequence[Outcome], todo: Sequence[Case], output: Path) -> None:
+    """index.html: a row a patient that has ended, sorted by name, with a link to its page."""
+    outputs = {case.name: outputs_of(case, output) for case in todo}
+    rows = []
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.patient):
+        written = outputs[outcome.patient]
+        links = [
+            path.relative_to(output).as_posix() if path is not None and outcome.record is not None else None
+            for path in (written.report, written.thumbnails)
+        ]
+        rows.append(index.Row(outcome.patient, outcome.record, outcome.problem, *links))
+    with writing(output / "index.html") as unfinished:
+        unfinished.write_text(index.page(rows), encoding="utf-8")
 
 
 def time_left_s(outcomes: Sequence[Outcome], patients: int, elapsed_s: float) -> float | None:

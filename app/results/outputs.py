@@ -29,6 +29,7 @@ class Outputs:
     changes: Path | None = None  # labels: what became of every lesion
     report: Path | None = None
     text: Path | None = None
+    thumbnails: Path | None = None  # new lesions at follow-up, for the page of a cohort
     record: Path | None = None  # versions, settings, hashes, seconds: see record.py
 
     @staticmethod
@@ -42,6 +43,7 @@ class Outputs:
             changes=folder / "changes.nii.gz",
             report=folder / "report.html",
             text=folder / "report.txt",
+            thumbnails=folder / "thumbnails.png",
             record=folder / "run.json",
         )
 
@@ -70,6 +72,7 @@ class Outputs:
             changes=derivative("dseg.nii.gz"),
             report=derivative("report.html"),
             text=derivative("report.txt"),
+            thumbnails=derivative("thumbnails.png"),
             record=derivative("run.json"),
         )
 
@@ -118,6 +121,9 @@ class Outputs:
             _write_text(report.page(result, heading, instances), self.report)
         if self.text is not None:
             _write_text(text.text(result, heading, instances), self.text)
+        if self.thumbnails is not None:
+            with writing(self.thumbnails) as unfinished:
+                unfinished.write_bytes(picture.png(report.thumbnails(result)))
         if self._is_segmentation and followup.series is not None:
             from ..images import dicom_seg
 

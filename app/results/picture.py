@@ -70,9 +70,9 @@ def outline_path(mask: Mask) -> str:
     return "".join(steps)
 
 
-def crop(scan: Array, axis: int, centre: tuple[int, ...], half_width: int) -> Grey:
-    """That plane as grey values, 0 to BRIGHTEST as black to white, `FINER` pixels a voxel by cubic splines."""
-    return _grey(_finer(plane(scan, axis, centre, half_width)) / BRIGHTEST)
+def crop(scan: Array, axis: int, centre: tuple[int, ...], half_width: int, white: float = BRIGHTEST) -> Grey:
+    """That plane as grey values, 0 to `white` as black to white, `FINER` pixels a voxel by cubic splines."""
+    return _grey(_finer(plane(scan, axis, centre, half_width)) / white)
 
 
 def difference(pair: Pair, axis: int, centre: tuple[int, ...], half_width: int) -> Grey:

@@ -73,6 +73,12 @@ def self_grade(grade: SelfGrade | None) -> dict[str, Any] | None:
     return {"contrast_spreads": CONTRAST_SPREADS, "seed": grade.seed, "sizes": sizes}
 
 
+def smallest_found_mm3(done: Record) -> str:
+    """The smallest painted size of which more than half was found; '' where none was, or none was painted."""
+    sizes = done.self_grade["sizes"] if done.self_grade else []
+    return next((f"{one['size_mm3']:g}" for one in sizes if 2 * one["found"] > one["painted"]), "")
+
+
 def counts(findings: Findings) -> dict[str, int | None]:
     """How many lesions of each kind there are. None: not looked for."""
     found: dict[str, int | None] = {kind: len(findings.of_kind(kind)) for kind in (*KINDS, "possible")}

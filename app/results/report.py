@@ -37,6 +37,7 @@ SHOWN = 50  # lesions with pictures; the tables and the viewer have them all
 MARGIN_MM = 8.0  # round the brain, of what the page carries of the scans
 STEP_MM = 3.0  # between the slices of the mosaic
 COLUMNS = 6  # of the mosaic
+THUMBNAILS = 5  # lesions on the cohort's page
 WINDOWS = {
     "usual": picture.WHITE,
     "fluid": 1.4,
@@ -83,7 +84,7 @@ def page(result: Result, heading: Heading = NOBODY, instances: Instances = (None
     return pages.get_template("page.html").render(
         **text.said(result, heading, instances),
         text=text.text(result, heading, instances),
-        policy=_policy(script.encode(), niivue),
+        policy=policy(script.encode(), niivue),
         style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
         windows=WINDOWS,
         first_white=picture.WHITE,
@@ -303,13 +304,29 @@ def _volume(values: Grey, result: Result) -> str:
         return base64.b64encode(path.read_bytes()).decode("ascii")
 
 
-def _policy(*scripts: bytes) -> str:
-    """A Content-Security-Policy that lets these scripts run and nothing be loaded."""
+def policy(*scripts: bytes, images: str = "data: blob:") -> str:
+    """A Content-Security-Policy that lets these scripts run and nothing be loaded but `images` of that kind."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode('ascii')}'" for script in scripts
     )
-    policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
-    return Markup(policy)
+    return Markup(
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src {images}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def thumbnails(result: Result) -> Grey:
+    """Axial crops of the follow-up at the first new lesions, side by side; one black picture without."""
+    at = centres(result.shown, len(result.findings.all()))
+    half_width = round(CROP_MM / 2 / min(result.pair.grid.GetSpacing()))
+    crops = [
+        picture.crop(result.pair.followup, 0, voxel, half_width, picture.WHITE)
+        for voxel in at[: min(len(result.lesions), THUMBNAILS)]
+        if voxel is not None
+    ]
+    side = 2 * half_width * picture.FINER
+    strip: Grey = np.concatenate(crops, axis=1) if crops else np.zeros((side, side), dtype=np.uint8)
+    return strip
 
 
 def _json(content: object) -> str:

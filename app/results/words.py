@@ -70,8 +70,12 @@ def missed(result: Result) -> list[str]:
     return [
         f"Tried on these two scans: of new lesions of a usual contrast ({CONTRAST_SPREADS:.1f} spreads) painted into "
         f"the white matter of the follow-up, {tried}.",
-        f"With the scans in the other order {counted(swapped, 'lesion')} would be marked. Lesions rarely vanish: "
-        "that is about as many as may be marked by mistake.",
+        f"With the scans in the other order {counted(swapped, 'lesion')} would be marked."
+        + (
+            ""
+            if order(result.findings)
+            else " Lesions rarely vanish: about as many may be marked by mistake."
+        ),
     ]
 
 

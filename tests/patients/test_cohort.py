@@ -33,7 +33,7 @@ from tests.results.test_record import DONE
 
 NAMES = [
     *("changes.nii.gz", "lesions.csv", "lesions.json", "new_lesions.nii.gz", "probability.nii.gz"),
-    *("report.html", "report.txt", "run.json"),
+    *("report.html", "report.txt", "run.json", "thumbnails.png"),
 ]
 
 
@@ -82,7 +82,7 @@ def test_a_broken_patient_is_reported_and_a_second_run_does_only_what_is_missing
     first = _run("--input", source, "--output", output, "--weights", weights, "--jobs", 2)
     assert first.exit_code == 1
     assert "2 of 3 patients done: " in first.stdout
-    assert sorted(path.name for path in output.iterdir()) == ["013", "014", "summary.csv"]
+    assert sorted(path.name for path in output.iterdir()) == ["013", "014", "index.html", "summary.csv"]
     for name in ("013", "014"):
         assert sorted(path.name for path in (output / name).iterdir()) == NAMES
     # the two were in work side by side, and have the same scans
@@ -331,7 +331,7 @@ def test_a_stopped_run_ends_soon_and_leaves_nothing_half_done(
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in said
-    assert sorted(path.name for path in output.iterdir()) == ["summary.csv"]
+    assert sorted(path.name for path in output.iterdir()) == ["index.html", "summary.csv"]
     assert _summary(output) == {}
 
 
@@ -384,6 +384,7 @@ def test_a_bids_data_set_gives_bids_derivatives(
         "desc-newLesions_dseg.json",
         "desc-newLesions_mask.json",
         "desc-newLesions_probseg.json",
+        "index.html",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_dseg.nii.gz",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_lesions.csv",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_lesions.json",
@@ -392,6 +393,7 @@ def test_a_bids_data_set_gives_bids_derivatives(
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_report.html",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_report.txt",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_run.json",
+        "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_thumbnails.png",
         "summary.csv",
     ]
     description = json.loads((output / "dataset_description.json").read_text())

@@ -1,0 +1,79 @@
+"""The page of a cohort: who has new lesions, who could be compared, who failed and why; works from a disk."""
+
+from dataclasses import dataclass
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ..method.verdict import GRADES
+from .record import Record, smallest_found_mm3
+from .report import PAGE, policy
+from .words import counted
+
+# heading, and how it sorts; None: it does not
+COLUMNS = (
+    ("patient", "text"),
+    ("verdict", "number"),
+    ("new", "number"),
+    ("volume, ml", "number"),
+    ("vanished", "number"),
+    ("possible", "number"),
+    ("smallest found, mm³", "number"),
+    ("new lesions at follow-up", None),
+    ("warnings, or why it failed", None),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One patient; links are relative to the page."""
+
+    patient: str
+    record: Record | None  # None: failed
+    problem: str
+    report: str | None
+    thumbnails: str | None
+
+    @property
+    def rank(self) -> int:
+        """By which the verdict sorts: the best first."""
+        return GRADES.index(self.record.comparison["verdict"]) if self.record else len(GRADES)
+
+    @property
+    def smallest_found_mm3(self) -> str:
+        """As the summary has it."""
+        return smallest_found_mm3(self.record) if self.record else ""
+
+    @property
+    def kinds(self) -> list[str]:
+        """Which of the page's choices it belongs to."""
+        if self.record is None:
+            return ["failed"]
+        belongs = {
+            "new": self.record.new_lesions > 0,
+            "possible": bool(self.record.lesions["possible"]),
+            "caution": self.rank > 0,
+        }
+        return [kind for kind, does in belongs.items() if does]
+
+
+def page(rows: list[Row]) -> str:
+    """The page as text, patients in the order given."""
+    script = (PAGE / "index.js").read_text(encoding="utf-8")
+    with_new = sum("new" in row.kinds for row in rows)
+    failed = sum(row.record is None for row in rows)
+    pages = Environment(
+        loader=FileSystemLoader(PAGE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return pages.get_template("index.html").render(
+        policy=policy(script.encode(), images="'self' file: data:"),
+        style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
+        words=f"{counted(len(rows), 'patient')}, {with_new} with new lesions, {failed} failed",
+        columns=COLUMNS,
+        rows=rows,
+        script=Markup(script),
+    )
