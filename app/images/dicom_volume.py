@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pydicom
 import SimpleITK as sitk
 from pydicom import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.uid import (
     EnhancedMRImageStorage,
@@ -43,6 +43,7 @@ _USUAL = {"RescaleSlope": 1, "RescaleIntercept": 0}  # where a header leaves the
 # What pydicom and its decoders raise for a damaged file. Their texts quote header values, names among them.
 DAMAGE = (
     InvalidDicomError,
+    BytesLengthException,
     EOFError,
     OSError,
     ValueError,
@@ -138,7 +139,13 @@ def _values(ordered: list[Slice], wrong: str) -> npt.NDArray[np.float64]:
                 for keyword, usual in _USUAL.items():
                     if frame_header.get(keyword) in (None, ""):
                         setattr(frame_header, keyword, usual)
-                values[index[file, frame]] = apply_modality_lut(stored[frame], frame_header)
+                pixels = apply_modality_lut(stored[frame], frame_header)
+                if not np.abs(pixels).max() <= measured.LARGEST:
+                    raise InputError(
+                        f"{wrong} has a slice with values of up to {np.abs(pixels).max():g};"
+                        " wanted a Rescale Slope and Intercept that make a scan"
+                    )
+                values[index[file, frame]] = pixels
         except DAMAGE as error:
             raise InputError(
                 f"{wrong} has a slice whose pixels are missing, cut off or packed in an unknown way;"

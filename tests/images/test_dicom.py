@@ -433,6 +433,13 @@ def _dicomdir_alone(files: list[Path], folder: Path) -> None:
     index.save_as(folder / "DICOMDIR")
 
 
+def _wrong_length(files: list[Path], _: Path) -> None:
+    """The first element of a file, of two bytes instead of four."""
+    content = files[0].read_bytes()
+    assert content[132:142] == b"\x02\0\0\0UL\x04\0" + content[140:142]
+    files[0].write_bytes(content[:138] + b"\x02" + content[139:142] + content[144:])
+
+
 def _every(files: list[Path], **values: object) -> None:
     for file in files:
         edit(file, **values)
@@ -507,6 +514,11 @@ BROKEN: dict[str, tuple[Break, str]] = {
         "pixels of the kind MONOCHROME1; wanted grey values",
     ),
     "constant": (lambda files, _: _every(files, RescaleSlope="0", RescaleIntercept="7"), "every voxel is 7"),
+    "rescaled_away": (
+        lambda files, _: edit(files[9], RescaleIntercept="99999999999999999999"),
+        "has a slice with values of up to 1e+20; wanted a Rescale Slope",
+    ),
+    "wrong_length": (_wrong_length, "is damaged or may not be read"),
     "two_multi_frame_files": (_two_multi_frame_files, "several at one place"),
 }
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from app.images import grids, storage
+from app.images.scan import Scan
 from app.method.preprocessing import Pair
 from app.patients.segmenter import Segmenter
 from app.phantom import Patient
@@ -42,7 +43,8 @@ def _pair(segmenter: Segmenter, patient: Patient, writes: tuple[Write, Write], f
     for scan, write, path in zip((patient.baseline, patient.followup), writes, paths, strict=True):
         brain = grids.array(segmenter.networks.brain(scan)) > 0
         storage.write(grids.like(write(grids.array(scan).astype(np.float64), brain), scan), path)
-    return segmenter.segment(*paths, Outputs.in_folder(folder / "out")).pair
+    scans = Scan(paths[0]), Scan(paths[1])
+    return segmenter.segment_files(*scans, Outputs.in_folder(folder / "out")).pair
 
 
 @pytest.fixture(scope="module")
