@@ -127,6 +127,7 @@ def graded(
     aligned: Aligned,
     quality: ScanQuality,
     predictor: Predictor,
+    seed: int = grade.SEED,
 ) -> SelfGrade:
     """How many of the lesions that are painted into the follow-up are found by the same way as real ones."""
     config, spacing_mm = predictor.config, predictor.config.preprocess.spacing_mm
@@ -139,7 +140,7 @@ def graded(
             grade.CONTRAST_SPREADS, quality.edge_width_mm, quality.slice_mm, _slice_axis(followup, pair.grid)
         ),
         spacing_mm,
-        np.random.default_rng(grade.SEED),
+        np.random.default_rng(seed),
     )
     channels = replace(pair, followup=painted.scan).channels()
     probability = detection.without_known(predictor(channels, pair.brain), channels, config.point, spacing_mm)
@@ -148,7 +149,7 @@ def graded(
     labels = grids.labels_on(
         grids.like(painted.labels, pair.grid), followup, aligned.to_followup.GetInverse()
     )
-    return SelfGrade(grade.count_found(sitk.GetArrayFromImage(labels), painted.sizes_mm3, mask), grade.SEED)
+    return SelfGrade(grade.count_found(sitk.GetArrayFromImage(labels), painted.sizes_mm3, mask), seed)
 
 
 def to_followup(values: Array, pair: Pair, followup: sitk.Image, aligned: Aligned) -> sitk.Image:

@@ -81,12 +81,12 @@ def run(
     ended: list[cohort.Outcome] = []
     started = time.monotonic()
     with closing(outcomes):
-        cohort.write_summary(ended, output / "summary.csv")
         cohort.write_index(ended, cases, output)
+        cohort.write_summary(ended, output / "summary.csv")
         for outcome in outcomes:
             ended.append(outcome)
-            cohort.write_summary(ended, output / "summary.csv")
             cohort.write_index(ended, cases, output)
+            cohort.write_summary(ended, output / "summary.csv")
             left_s = cohort.time_left_s(ended, len(cases), time.monotonic() - started)
             left = f"; about {cohort.in_words(left_s)} left" if left_s else ""
             click.echo(f"[{len(ended)}/{len(cases)}] {outcome.patient}: {outcome.in_words()}{left}", err=True)
