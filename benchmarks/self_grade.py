@@ -2,8 +2,8 @@
 
     python -m benchmarks.self_grade --pair t1.nii.gz t2.nii.gz --pair other1.nii.gz other2.nii.gz --seeds 5
 
-The first seed is the one that users get. Its 95 % interval should hold the share that the others find together
-in 19 of 20 comparisons.
+The first seed is the one that users get. Its 95 % interval should hold the share that the others find
+together in 19 of 20 comparisons.
 """
 
 import argparse
