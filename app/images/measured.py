@@ -11,14 +11,15 @@ from ..arrays import Array, Mask
 from ..errors import InputError
 
 LARGEST = 1e15  # beyond it a value is as good as infinite: its square would not fit in float32
-STRAY_FRACTION = 1e-4  # of the voxels may be NaN, infinite or spikes inside the scan (they become 0); more is a broken scan
+STRAY_FRACTION = 1e-4  # of the voxels may be NaN, infinite or spikes inside the scan; more is a broken scan
 SPIKE = 1000.0  # times the middle 98 in 100 values' range from their median: no tissue, but a broken voxel
 DARKEST = (
     0.001  # share of measured voxels that may lie below 0 after the shift, and become 0: ringing, not tissue
 )
 
-# A value is a background if it lies solid on the volume's faces: at least so many of its voxels there have eight like
-# neighbours (whole numbers of noise, each with a share p of the voxels, have them with p^8), and they are so many of all.
+# A value is a background if it lies solid on the volume's faces: at least so many of its voxels there have
+# eight like neighbours (whole numbers of noise, each with a share p of the voxels, have them with p^8), and
+# they are so many of all.
 SOLID = 0.5
 SEEN = 0.001
 
@@ -28,8 +29,9 @@ logger = logging.getLogger(__name__)
 def clean(stored: npt.NDArray[Any], wrong: str) -> Array:
     """A scan (z, y, x) as any program may write it, as float32 of 0 or more, 0 where nothing was measured.
 
-    Not measured is what is NaN, infinite or of one value and reaches the volume's border: padding, or what is left of a skull stripped before.
-    Scans that were standardised to a mean of 0 are shifted. Raises InputError, which begins with `wrong`, if the values are no scan's.
+    Not measured is what is NaN, infinite or of one value and reaches the volume's border: padding, or what
+    is left of a skull stripped before. Scans that were standardised to a mean of 0 are shifted. Raises
+    InputError, which begins with `wrong`, if the values are no scan's.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         values: Array = stored.astype(np.float32)
@@ -41,7 +43,8 @@ def clean(stored: npt.NDArray[Any], wrong: str) -> Array:
     count = int(np.count_nonzero(strays))
     if count > STRAY_FRACTION * values.size:
         raise InputError(
-            f"{wrong}: {count} of {values.size} voxels are NaN or infinite, or spikes; wanted a scan with finite values"
+            f"{wrong}: {count} of {values.size} voxels are NaN or infinite, or spikes;"
+            " wanted a scan with finite values"
         )
     if count:
         logger.warning("%s: %d voxels are NaN or infinite, or spikes; taken as 0", wrong, count)
@@ -55,16 +58,17 @@ def clean(stored: npt.NDArray[Any], wrong: str) -> Array:
 
 
 def backgrounds(values: Array) -> dict[float, Mask]:
-    """Where a scan (z, y, x) has one value all the way to the border, by value; -inf stands for NaN and infinity."""
+    """Where a scan (z, y, x) has one value up to the border, by value; -inf stands for NaN and infinity."""
     values = np.where(np.isfinite(values), values, np.float32(-np.inf))
     return {value: _reaching_border(values == value) for value in _solid_on_faces(values)}
 
 
 def _zero(kept: npt.NDArray[np.float32], outside: list[float]) -> float:
-    """The value that becomes 0, given what was measured (n,) and the values outside: 0, if nothing measured lies below it.
+    """The value that becomes 0, given what was measured (n,) and the values outside.
 
-    Of a scan that was standardised, background and all, it is the background. Where the brain alone was standardised, or padding put far
-    below it, it is about the least that was measured.
+    It is 0 if nothing measured lies below that. Of a scan that was standardised, background and all, it is
+    the background. Where the brain alone was standardised, or padding put far below it, it is about the
+    least that was measured.
     """
     if kept.min() >= 0:
         return 0.0
