@@ -71,7 +71,7 @@ def apart_mm(a: Affine, b: Affine, sides: Sides) -> float:
 def check_spacing(affine: Affine, wrong: str) -> None:
     """Raises InputError, which begins with `wrong`, for an affine that does not give three axes."""
     with np.errstate(over="ignore", invalid="ignore"):
-        lengths = np.linalg.norm(affine[:, :3], axis=0)
+        lengths = np.linalg.norm(affine[:, :3], axis=0).round(12)
     flat = not (np.isfinite([*affine.ravel(), *lengths]).all() and lengths.min() > 0)
     if flat or abs(np.linalg.det(affine[:, :3] / lengths)) < 1e-6:
         raise InputError(

@@ -77,7 +77,8 @@ def _against_nibabel(path: Path, header: content.Header, values: np.ndarray) -> 
 
 
 def _against_itk(path: Path, values: np.ndarray, scan: sitk.Image) -> str:
-    if b"CompressedData = True" in path.read_bytes() and b"\nCompressedDataSize = " not in path.read_bytes():
+    header = path.read_bytes().partition(b"ElementDataFile")[0]
+    if b"CompressedData = True" in header and b"\nCompressedDataSize = " not in header:
         return ""  # ITK unpacks nothing, and says nothing
     try:
         theirs = sitk.ReadImage(str(path))

@@ -191,6 +191,12 @@ def test_a_box_that_is_no_head_s_is_refused(factor: float, tmp_path: Path) -> No
             storage.read(tmp_path / f"scan{suffix}")
 
 
+def test_an_axis_of_almost_no_length_is_refused(tmp_path: Path) -> None:
+    flat = OBLIQUE @ np.diag([1, 1e-20, 1, 1])
+    with pytest.raises(InputError, match=r"sform: voxels of .* wanted three positive numbers"):
+        storage.read(_nifti(tmp_path / "scan.nii", sform=flat))
+
+
 # ---- NIfTI: values
 
 
