@@ -121,6 +121,12 @@ def test_every_input_reaches_its_option(tmp_path: Path) -> None:
         },
         **{
             "record": "r.json",
+            "changes": "c.nii.gz",
+            "text": "t.txt",
+            "text_template": "template.txt",
+            "label": "A",
+            "baseline_lesions": "old.nii.gz",
+            "fast": True,
             "brain_mask": "brain.nii.gz",
             "preprocessing": "native",
             "register": "always",
