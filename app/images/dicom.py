@@ -303,6 +303,8 @@ def _header(file: Path, wrong: str) -> Dataset | None:
         if start[128:] != b"DICM" and start[:2] not in (b"\x02\x00", b"\x08\x00"):
             return None
         header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+        for keyword in _TAGS:
+            header.get(keyword)  # pydicom reads a value when it is asked for: a damaged one is told here
         if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
             return None
         if not all(header.get(keyword) for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")):

@@ -106,7 +106,7 @@ def _dicom(folder: Path) -> str:
         return "a scan that is not finite, or below 0"
     for k, one in enumerate(series.slices):
         header = pydicom.dcmread(one.file)
-        if "PerFrameFunctionalGroupsSequence" in header:
+        if "PerFrameFunctionalGroupsSequence" in header or "TransferSyntaxUID" not in header.file_meta:
             continue
         slope, intercept = (header.get(name) for name in ("RescaleSlope", "RescaleIntercept"))
         theirs = header.pixel_array * float(1 if slope in (None, "") else slope) + float(intercept or 0)
