@@ -115,6 +115,7 @@ def test_torch_click_and_dicom_stay_where_they_belong() -> None:
     assert {name for name, imports in APP.items() if {"pydicom", "highdicom"} & imports} == {
         "app.images.dicom",
         "app.images.dicom_seg",
+        "app.results.dicom_sr",
         "app.images.dicom_volume",
     }
     assert {_place(name) for name, imports in APP.items() if "click" in imports} == {"cli"}

@@ -101,6 +101,11 @@ def main(ctx: click.Context) -> None:
     "--text", type=click.Path(path_type=Path), help="Also write a text to paste into a report (.txt)."
 )
 @click.option(
+    "--sr",
+    type=click.Path(path_type=Path),
+    help="Also write a DICOM structured report of a DICOM follow-up (.dcm).",
+)
+@click.option(
     "--text-template", type=click.Path(path_type=Path), help="Jinja template of that text, instead of ours."
 )
 @click.option("--label", default="", help="What page and text shall call the patient; default: nothing.")
@@ -134,6 +139,7 @@ def segment(
     changes: Path | None,
     report: Path | None,
     text: Path | None,
+    sr: Path | None,
     text_template: Path | None,
     label: str,
     visits: tuple[str, str],
@@ -157,7 +163,14 @@ def segment(
     from ..results.text import TEMPLATE, Heading
 
     outputs = Outputs.named(
-        output, lesions, probability=probability, changes=changes, report=report, text=text, record=record
+        output,
+        lesions,
+        probability=probability,
+        changes=changes,
+        report=report,
+        text=text,
+        sr=sr,
+        record=record,
     )
     outputs.check()
     heading = Heading(label, *visits, text_template or TEMPLATE)

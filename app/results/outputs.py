@@ -30,6 +30,7 @@ class Outputs:
     report: Path | None = None
     text: Path | None = None
     thumbnails: Path | None = None  # new lesions at follow-up, for the page of a cohort
+    sr: Path | None = None  # DICOM structured report
     record: Path | None = None  # versions, settings, hashes, seconds: see record.py
 
     @staticmethod
@@ -100,6 +101,10 @@ class Outputs:
             from ..images import dicom_seg
 
             dicom_seg.check(followup.series)
+        if self.sr is not None and followup.series is None:
+            raise InputError(
+                f"{self.sr}: a DICOM report of {followup.path}; wanted a follow-up that is DICOM too"
+            )
 
     def write_results(
         self, result: Result, baseline: Scan, followup: Scan, heading: Heading = NOBODY
@@ -124,6 +129,10 @@ class Outputs:
         if self.thumbnails is not None:
             with writing(self.thumbnails) as unfinished:
                 unfinished.write_bytes(picture.png(report.thumbnails(result)))
+        if self.sr is not None and followup.series is not None:
+            from . import dicom_sr
+
+            dicom_sr.write_report(result, followup.series, self.sr)
         if self._is_segmentation and followup.series is not None:
             from ..images import dicom_seg
 

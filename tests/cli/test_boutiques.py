@@ -23,6 +23,7 @@ NOT_ON_A_PLATFORM = {
     "--device",  # auto: the platform decides what there is
     "--baseline-series",  # DICOM: platforms hand over files, not folders
     "--followup-series",
+    "--sr",  # DICOM, too
     "--visits",  # two values for one option
     *("--verbose", "--quiet", "--log"),  # a platform keeps what is said
 }
@@ -131,6 +132,14 @@ def test_every_input_reaches_its_option(tmp_path: Path) -> None:
             "preprocessing": "native",
             "register": "always",
             "threads": 2,
+        },
+        **{
+            "changes": "c.nii.gz",
+            "text": "t.txt",
+            "text_template": "own.txt",
+            "label": "patient 7",
+            "baseline_lesions": "old.nii.gz",
+            "fast": True,
         },
     }
     assert set(values) == {one["id"] for one in _descriptor()["inputs"]}

@@ -1,0 +1,88 @@
+"""The lesions of a result as a DICOM structured report (TID 1500), beside the series they were found in."""
+
+from pathlib import Path
+
+from .. import __version__
+from ..errors import InputError
+from ..files import writing
+from ..images.dicom import Series
+from ..images.dicom_seg import EXPECTED, NAME, REMARK
+from ..method.change import KINDS
+from ..method.lesions import Lesion
+from ..pipeline import Result
+
+try:
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+except ImportError as error:
+    raise InputError(
+        f"DICOM: the package {error.name} is not installed; wanted `pip install '.[dicom]'` in the "
+        "folder of this program"
+    ) from error
+
+SCHEME = "99MSNEWLESIONS"  # of codes that no standard has: what became of a lesion
+BECAME = hd.sr.CodedConcept("change", SCHEME, "Change since baseline")
+
+
+def write_report(result: Result, series: Series, path: Path) -> None:
+    """Write a Comprehensive 3D SR: a group of measurements for each lesion but unchanged and possible ones.
+
+    Patient and study are those of the series. Raises InputError if they break the rules of DICOM.
+    """
+    headers = series.full_headers()
+    for header in headers:
+        for keyword in EXPECTED:
+            header.setdefault(keyword, "")
+    device = hd.sr.DeviceObserverIdentifyingAttributes(uid=hd.UID(), name=NAME, model_name=NAME)
+    observer = hd.sr.ObserverContext(codes.DCM.Device, device)
+    listed = [lesion for lesion in result.findings.all() if lesion.kind not in ("unchanged", "possible")]
+    try:
+        report = hd.sr.MeasurementReport(
+            observation_context=hd.sr.ObservationContext(observer_device_context=observer),
+            procedure_reported=codes.LN.BrainMRI,
+            imaging_measurements=[_group(lesion, series) for lesion in listed] or None,
+            title=codes.DCM.ImagingMeasurementReport,
+        )
+        document = hd.sr.Comprehensive3DSR(
+            evidence=headers,
+            content=report,
+            series_instance_uid=hd.UID(),
+            series_number=100 * int(series.number) + 1 if series.number.isdigit() else 2,
+            sop_instance_uid=hd.UID(),
+            instance_number=1,
+            manufacturer=NAME,
+            is_complete=True,
+            is_final=False,
+            is_verified=False,
+            series_description=REMARK,
+        )
+    except (ValueError, TypeError, AttributeError, KeyError) as error:  # their texts may quote the patient
+        raise InputError(
+            f"{series.folder}: series {series.number} has a patient or study entry that breaks DICOM's rules; "
+            "wanted one that a structured report can refer to"
+        ) from error
+    document.Manufacturer, document.ManufacturerModelName = NAME, NAME
+    document.SoftwareVersions, document.DeviceSerialNumber = __version__, __version__
+    with writing(path) as unfinished:
+        document.save_as(unfinished)
+
+
+def _group(lesion: Lesion, series: Series) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """One lesion: what became of it, volume and diameter, and the slice nearest to its centre."""
+    kind = str(lesion.kind)
+    image = series.slices[(lesion.slices or (1, 1))[1] - 1]
+    header = next(one for file, one in zip(series.files, series.headers, strict=True) if file == image.file)
+    frames = [image.frame + 1] if len(series.files) == 1 else None
+    source = hd.sr.SourceImageForMeasurementGroup(header.SOPClassUID, header.SOPInstanceUID, frames)
+    became = hd.sr.CodedConcept(f"change{1 + KINDS.index(lesion.kind)}", SCHEME, kind.capitalize())
+    return hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=f"lesion {lesion.number}"),
+        finding_type=codes.SCT.Lesion,
+        finding_sites=[hd.sr.FindingSite(codes.SCT.Brain)],
+        measurements=[
+            hd.sr.Measurement(codes.SCT.Volume, round(lesion.volume_mm3, 1), codes.UCUM.CubicMillimeter),
+            hd.sr.Measurement(codes.SCT.Diameter, round(lesion.diameter_mm, 1), codes.UCUM.Millimeter),
+        ],
+        qualitative_evaluations=[hd.sr.QualitativeEvaluation(BECAME, became)],
+        source_images=[source],
+    )
