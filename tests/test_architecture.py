@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 APP_ORDER = (
     {"app"},
     {"errors", "config", "arrays", "intensity", "warned"},
-    {"files", "machine"},
+    {"files", "folders", "machine"},
     {"images"},
     {"phantom", "method", "scoring"},
     {"assessment"},

@@ -1,13 +1,17 @@
 """The command `run`: words and exit codes only."""
 
+import os
+import platform
 import sys
 import time
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ..files import locked
 from .options import fast_option, machine_options, steps_options
 
 if TYPE_CHECKING:
@@ -66,6 +70,7 @@ def run(
 
     steps = Steps(preprocessing, register, fast)
     cases, problems = cohort.find(source, output)
+    cohort.check_output(cases, source, output)
     if scheduler:
         from ..patients import cluster
 
@@ -75,21 +80,25 @@ def run(
         from ..patients.threads import in_threads
 
         outcomes = in_threads(cases, output, Segmenter.load(weights, device, threads, steps), jobs)
-    if any(case.bids for case in cases):
-        bids.write_description(output)
-
     ended: list[cohort.Outcome] = []
     started = time.monotonic()
-    with closing(outcomes):
+    holder = f"process {os.getpid()} on {platform.node()} since {datetime.now():%Y-%m-%d %H:%M}"
+    with locked(output / ".run", holder), closing(outcomes):
+        if any(case.bids for case in cases):
+            bids.write_description(output)
         cohort.write_index(ended, cases, output)
-        cohort.write_summary(ended, output / "summary.csv")
+        cohort.write_summary(ended, output / cohort.SUMMARY)
         for outcome in outcomes:
             ended.append(outcome)
             cohort.write_index(ended, cases, output)
-            cohort.write_summary(ended, output / "summary.csv")
+            cohort.write_summary(ended, output / cohort.SUMMARY)
             left_s = cohort.time_left_s(ended, len(cases), time.monotonic() - started)
             left = f"; about {cohort.in_words(left_s)} left" if left_s else ""
             click.echo(f"[{len(ended)}/{len(cases)}] {outcome.patient}: {outcome.in_words()}{left}", err=True)
+        if (kept := cohort.confirmed(ended, cases, output)) != ended:
+            ended = kept
+            cohort.write_index(ended, cases, output)
+            cohort.write_summary(ended, output / cohort.SUMMARY)
 
     failed = [f"{outcome.patient}: {outcome.problem}" for outcome in ended if outcome.record is None]
     skipped = sum(outcome.skipped for outcome in ended)

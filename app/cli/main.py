@@ -9,6 +9,7 @@ import click
 
 from .. import __version__
 from ..errors import InputError
+from ..files import check_apart, check_free
 from . import speech
 from .options import WEIGHTS, fast_option, machine_options, scan_options
 from .speech import speech_options
@@ -175,6 +176,9 @@ def segment(
     outputs.check()
     heading = Heading(label, *visits, text_template or TEMPLATE)
     scans = _find(baseline, baseline_series), _find(followup, followup_series)
+    check_apart(
+        outputs.wanted().values(), _inputs(*scans, weights, brain_mask, baseline_lesions, text_template)
+    )
     segmenter = Segmenter.load(weights, device, threads, Steps(preprocessing, register, fast))
     with speech.steps_shown(ctx, preprocessing, fast):
         result = segmenter.segment_files(*scans, outputs, brain_mask, baseline_lesions, heading)
@@ -210,9 +214,12 @@ def prepare(
     from .. import pipeline
     from ..images import storage
     from ..patients.segmenter import Segmenter, read_scans
-    from ..results.outputs import write_prepared
+    from ..results.outputs import PREPARED, write_prepared
 
     sources = _find(baseline, baseline_series), _find(followup, followup_series)
+    written = [output / name for name in PREPARED]
+    check_apart(written, _inputs(*sources, weights, brain_mask))
+    check_free(written, ours=all(path.is_file() for path in written))
     networks = Segmenter.load(weights, device, threads).networks
     scans = read_scans(*sources)
     mask = storage.read_brain(brain_mask, scans[1]) if brain_mask else None
@@ -243,20 +250,22 @@ def demo(output: Path, device: str, threads: int | None, weights: Path) -> None:
     from ..images.scan import Scan
     from ..method import lesions
     from ..patients.segmenter import Segmenter
+    from ..results import record
     from ..results.outputs import Outputs
 
     outputs = Outputs.in_folder(output)
     outputs.check()
+    drawn = [output / name for name in ("baseline.nii.gz", "followup.nii.gz", "true_new_lesions.nii.gz")]
+    ours = record.is_record(output / "run.json") and all(path.is_file() for path in drawn)
+    check_free([*drawn, *outputs.wanted().values()], ours)
     segmenter = Segmenter.load(weights, device, threads)
     click.echo(
         "Drawing a made-up patient: baseline in 3-mm slices, noisy and turned; follow-up in 1-mm voxels."
     )
     patient = phantom.make_patient()
-    baseline, followup = output / "baseline.nii.gz", output / "followup.nii.gz"
-    storage.write(patient.baseline, baseline)
-    storage.write(patient.followup, followup)
-    storage.write(patient.new_lesions, output / "true_new_lesions.nii.gz")
-    result = segmenter.segment_files(Scan(baseline), Scan(followup), outputs)
+    for image, path in zip((patient.baseline, patient.followup, patient.new_lesions), drawn, strict=True):
+        storage.write(image, path)
+    result = segmenter.segment_files(Scan(drawn[0]), Scan(drawn[1]), outputs)
 
     truth = grids.array(patient.new_lesions) > 0
     for title, found in (
@@ -280,3 +289,9 @@ def _find(path: Path, series: str | None) -> "Scan":
     if scan.series is not None:
         click.echo(f"{path}: {scan.series}", err=True)
     return scan
+
+
+def _inputs(baseline: "Scan", followup: "Scan", weights: Path, *more: Path | None) -> list[Path]:
+    """Every file that a command reads."""
+    others = [path for path in more if path is not None]
+    return [*baseline.files, *followup.files, *weights.glob("*.pt"), *others]

@@ -199,6 +199,7 @@ def evaluate(
     fresh = [method for method in named if method not in earlier]
     if references is None and (fresh or experts):
         raise click.UsageError("wanted --references, since there are masks to score")
+    pages.check_output(output, [method.folder for method in earlier])
     problems: list[str] = []
     jobs: list[Job] = []
     if references:

@@ -14,6 +14,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from ..errors import InputError
+from ..folders import walk
 
 try:
     import pydicom
@@ -286,9 +287,7 @@ def _files(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
         return
-    for file in sorted(path.rglob("*")):
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts):
-            yield file
+    yield from walk(path)
 
 
 def _header(file: Path, wrong: str) -> Dataset | None:

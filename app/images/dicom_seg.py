@@ -1,5 +1,6 @@
 """A mask as a DICOM Segmentation that refers to the series it was found in."""
 
+import io
 import logging
 import warnings
 from pathlib import Path
@@ -9,7 +10,7 @@ import SimpleITK as sitk
 
 from .. import __version__
 from ..errors import InputError
-from ..files import writing
+from ..files import write_bytes
 from .dicom import Series
 
 try:
@@ -54,8 +55,9 @@ def write_segmentation(mask: sitk.Image, series: Series, path: Path) -> None:
     Patient and study are those of the series, names included: that is what files the segmentation beside it.
     """
     segmentation = _segmentation(sitk.GetArrayFromImage(mask), series)
-    with writing(path) as unfinished:
-        segmentation.save_as(unfinished)
+    content = io.BytesIO()
+    segmentation.save_as(content)
+    write_bytes(content.getvalue(), path)
 
 
 def _segmentation(

@@ -39,6 +39,11 @@ class Scan:
         """The scan as float32. Raises InputError as `storage.read` does."""
         return storage.read(self.path) if self.series is None else self.series.read()
 
+    @property
+    def files(self) -> list[Path]:
+        """All that it is stored in."""
+        return [self.path] if self.series is None else list(self.series.files)
+
     def sha256(self) -> str:
         """SHA-256 of the file, or of the sorted hashes of the series' files, whatever their names.
 

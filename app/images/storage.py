@@ -8,7 +8,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from ..errors import InputError
-from ..files import writing
+from ..files import shown, writing
 from . import content, headers, measured, placement
 from .content import Header
 from .grids import describe_grid, same_grid
@@ -102,15 +102,26 @@ def write(image: sitk.Image, path: Path, geometry_of: Path | None = None) -> Non
     if the folder cannot be written or the suffix is not one of `SUFFIXES`.
     """
     compress = suffix_of(path) != ".nii"
-    with writing(path) as unfinished:
+    with writing(path, lambda unfinished: _holds(unfinished, image)) as unfinished:
         try:
             sitk.WriteImage(image, str(unfinished), useCompression=compress)
         except RuntimeError as error:  # SimpleITK knows no other
             raise InputError(
-                f"{path}: cannot be written; wanted a folder with write permission and room on its disk"
+                f"{shown(path)}: cannot be written; wanted a folder with write permission "
+                "and room on its disk"
             ) from error
-        if geometry_of is not None and is_nifti(path) and is_nifti(geometry_of):
+        both_nifti = geometry_of is not None and is_nifti(path) and is_nifti(geometry_of)
+        if geometry_of is not None and both_nifti and _holds(unfinished, image):
             headers.copy_placement(geometry_of, unfinished)
+
+
+def _holds(path: Path, image: sitk.Image) -> bool:
+    """Whether a file has the voxels of an image."""
+    try:
+        again = sitk.ReadImage(str(path))
+    except RuntimeError:
+        return False
+    return np.array_equal(sitk.GetArrayViewFromImage(again), sitk.GetArrayViewFromImage(image))
 
 
 def _header(path: Path) -> Header:

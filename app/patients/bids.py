@@ -8,13 +8,14 @@ import csv
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
 from .. import __version__
 from ..errors import InputError
-from ..files import writing
+from ..files import write_bytes
 from ..method.change import KINDS
 from .cases import BASELINE, Case
 
@@ -26,7 +27,7 @@ PAIRS_HINT = "or name the pairs in a CSV table"
 def is_bids(folder: Path) -> bool:
     """Whether a folder says that it is a BIDS data set, or holds a FLAIR scan where BIDS has it."""
     return (folder / "dataset_description.json").is_file() or any(
-        _flairs(subject) for subject in folder.glob("sub-*/**/")
+        _flairs(place) for subject in folder.glob("sub-*") for place in _sessions(subject)
     )
 
 
@@ -40,7 +41,7 @@ def find_cases(folder: Path) -> tuple[list[Case], list[InputError]]:
     cases: list[Case] = []
     problems: list[InputError] = []
     subjects = sorted(path for path in folder.glob("sub-*") if path.is_dir())
-    if not any(_flairs(place) for subject in subjects for place in subject.glob("**/")):
+    if not any(_flairs(place) for subject in subjects for place in _sessions(subject)):
         raise InputError(
             f"{folder}: no FLAIR scan in this BIDS data set; wanted sub-*/ses-*/anat/*_FLAIR.nii.gz"
         )
@@ -77,8 +78,7 @@ def find_cases(folder: Path) -> tuple[list[Case], list[InputError]]:
 
 
 def write_description(folder: Path) -> None:
-    """Write what makes a folder of results a BIDS derivative, but for a dataset_description.json that is
-    there already.
+    """Write what makes a folder of results a BIDS derivative; what is there already stays.
 
     The desc-newLesions_*.json hold for every subject, by BIDS's principle of inheritance.
     """
@@ -90,6 +90,7 @@ def write_description(folder: Path) -> None:
     }
     since = "since the subject's previous session with a FLAIR scan"
     files = {
+        "dataset_description.json": _json(description),
         "desc-newLesions_mask.json": _json(
             {"Type": "Lesion", "Description": f"1 where a lesion is new {since}"}
         ),
@@ -103,20 +104,28 @@ def write_description(folder: Path) -> None:
         "*_desc-newLesions_lesions.*\n"
         "*_desc-newLesions_report.*\n*_desc-newLesions_run.json\n",
     }
-    if not (folder / "dataset_description.json").exists():
-        files["dataset_description.json"] = _json(description)
     for name, text in files.items():
-        with writing(folder / name) as unfinished:
-            unfinished.write_text(text, encoding="utf-8")
+        if not (folder / name).exists():
+            write_bytes(text.encode(), folder / name)
 
 
 def _json(content: Mapping[str, object]) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
+def _sessions(subject: Path) -> list[Path]:
+    """Where a subject's scans may be: in the folders of its sessions or, without any, in its own."""
+    return [subject, *subject.glob("ses-*")]
+
+
 def _flairs(place: Path) -> list[Path]:
-    """FLAIR scans of a session, or of a subject without sessions."""
-    return sorted(path for path in place.glob("anat/*") if path.name.endswith(FLAIR))
+    """FLAIR scans of a session, or of a subject without sessions.
+
+    Not macOS's files of attributes, which begin with a dot.
+    """
+    return sorted(
+        path for path in place.glob("anat/*") if path.name.endswith(FLAIR) and not path.name.startswith(".")
+    )
 
 
 def _in_order(subject: Path, sessions: list[str]) -> list[str]:
@@ -125,12 +134,27 @@ def _in_order(subject: Path, sessions: list[str]) -> list[str]:
 
     A label that says baseline comes first; the others must be alike but for their numbers (ses-01, ses-02;
     ses-M6, ses-M12).
+    Raises InputError if times and labels contradict each other, or tell no order.
     """
     times = _acquisition_times(subject)
-    if all(session in times for session in sessions) and len({times[session] for session in sessions}) == len(
-        sessions
-    ):
-        return sorted(sessions, key=lambda session: times[session])
+    by_label = _by_label(sessions)
+    if len({times.get(session) for session in sessions} - {None}) == len(sessions):
+        by_time = sorted(sessions, key=lambda session: times[session])
+        if by_label and by_label != by_time:
+            raise InputError(
+                f"{subject}: {', '.join(by_time)} by the acq_time of {subject.name}_sessions.tsv, "
+                f"{', '.join(by_label)} by their labels; "
+                f"wanted one order ({PAIRS_HINT})"
+            )
+        return by_time
+    if by_label:
+        return by_label
+    wanted = f"numbers in their labels, or {subject.name}_sessions.tsv with acq_time"
+    raise InputError(f"{subject}: {', '.join(sessions)} in no order that can be told; wanted {wanted}")
+
+
+def _by_label(sessions: list[str]) -> list[str] | None:
+    """Sessions by the numbers in their labels; None if those tell no order."""
     numbers = {
         session: tuple(map(int, re.findall(r"\d+", session)))
         for session in sessions
@@ -138,8 +162,7 @@ def _in_order(subject: Path, sessions: list[str]) -> list[str]:
     }
     words = {re.sub(r"\d+", "", session) for session in numbers}
     if len(words) > 1 or len(set(numbers.values())) < len(numbers) or len(numbers) < len(sessions) - 1:
-        wanted = f"numbers in their labels, or {subject.name}_sessions.tsv with acq_time"
-        raise InputError(f"{subject}: {', '.join(sessions)} in no order that can be told; wanted {wanted}")
+        return None
     return sorted(sessions, key=lambda session: (session in numbers, numbers.get(session, ())))
 
 
@@ -150,11 +173,14 @@ def _acquisition_times(subject: Path) -> dict[str, datetime]:
     path = subject / f"{subject.name}_sessions.tsv"
     if not path.is_file():
         return {}
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except (OSError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be read ({reason}); wanted a table of tabs, or none") from error
     times = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            try:
-                times[row["session_id"]] = datetime.fromisoformat(row["acq_time"]).replace(tzinfo=None)
-            except (KeyError, TypeError, ValueError):
-                continue
+    for row in rows:
+        with suppress(KeyError, TypeError, ValueError):
+            times[row["session_id"]] = datetime.fromisoformat(row["acq_time"]).replace(tzinfo=None)
     return times

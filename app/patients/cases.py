@@ -1,15 +1,24 @@
 """Which files of a folder, or of a table, are a patient's baseline and follow-up."""
 
 import csv
+import logging
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..folders import walk
 from ..images.headers import SUFFIXES, suffix_of
+from . import order
 
 BASELINE = re.compile(r"time0?1(?!\d)|baseline", re.IGNORECASE)
 FOLLOWUP = re.compile(r"time0?2(?!\d)|follow[-_]?up", re.IGNORECASE)
+COLUMNS = ("patient", "baseline", "followup")
+TABLES = {".csv": ",", ".tsv": "\t"}
+LONGEST = 200  # bytes of a patient's name: a file system takes 255, and a BIDS name goes on
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,101 +36,140 @@ class Case:
 def find_cases(folder: Path, output: Path | None = None) -> tuple[list[Case], list[InputError]]:
     """Every patient below a folder, sorted by name, and what could not be paired.
 
-    What lies below `output`, earlier results, is not looked at.
-
     Files named *time01* and *time02* (or *baseline* and *followup*) that are otherwise alike are a pair:
     `<id>/flair_time01_on_middle_space.nii.gz` as in MSSEG-2, or `<id>_time01.nii.gz` side by side. A folder
-    with just two images and no such names is a plain pair, in the order of their names. Raises InputError if
-    the folder is missing or holds no image.
+    with just two images and no such names is a plain pair, in the order that their names tell
+    (`app.patients.order`), which is said in the log. Where some names of a folder say FLAIR, the others are
+    not looked at, nor is what lies below `output`, earlier results. Links to folders are followed. Raises
+    InputError if the folder is missing or holds no image.
     """
     if not folder.is_dir():
+        found = "not a folder" if folder.exists() else "no such folder"
         raise InputError(
-            f"{folder}: no such folder; wanted one with a patient's two scans, or one folder a patient"
+            f"{folder}: {found}; wanted one with a patient's two scans, or one folder a patient, "
+            f"or a table ({', '.join(TABLES)})"
         )
-    images = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
-    )
-    if output is not None:
-        images = [path for path in images if not path.resolve().is_relative_to(output.resolve())]
+    problems: list[InputError] = []
+    images: dict[Path, list[Path]] = {}
+    for path in walk(folder, problems, output):
+        if path.name.lower().endswith(SUFFIXES):
+            images.setdefault(path.parent, []).append(path)
     if not images:
         raise InputError(f"{folder}: no image in it; wanted scans that end in {', '.join(SUFFIXES)}")
     cases: list[Case] = []
-    problems: list[InputError] = []
-    for parent in sorted({path.parent for path in images}):
-        here = [path for path in images if path.parent == parent]
-        found, unpaired = _pairs_by_name(here)
-        if not found and not unpaired and len(here) == 2:
-            found = {"": (here[0], here[1])}
-        elif not found and not unpaired:
-            unpaired = [
-                f"{parent}: {len(here)} images without time01 or time02 in their names; wanted a "
-                "baseline and a follow-up"
-            ]
+    for parent, here in sorted(images.items()):
+        try:
+            found_here, unpaired = _pairs(parent, sorted(here))
+        except InputError as error:
+            problems.append(error)
+            continue
         problems += [InputError(message) for message in unpaired]
-        for key, (baseline, followup) in found.items():
+        for key, (baseline, followup) in found_here.items():
             place = parent.relative_to(folder).as_posix()
             names = [
                 part
-                for part in (place if place != "." else "", key if len(found) > 1 or place == "." else "")
+                for part in (
+                    place if place != "." else "",
+                    key if len(found_here) > 1 or place == "." else "",
+                )
                 if part
             ]
             cases.append(Case("_".join(names).replace("/", "_") or "patient", baseline, followup))
-    names = [case.name for case in cases]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        problems.append(
-            InputError(f"{folder}: two patients would be called {name}; wanted names that differ")
-        )
-        cases = [case for case in cases if case.name != name]
-    return sorted(cases, key=lambda case: case.name), problems
-
-
-COLUMNS = ("patient", "baseline", "followup")
+    return _with_names_of_their_own(cases, folder, problems), problems
 
 
 def read_table(path: Path) -> tuple[list[Case], list[InputError]]:
-    """The pairs of a CSV table with the columns patient, baseline and followup, sorted by name, and the rows
-    that are none.
+    """The pairs of a table with the columns patient, baseline and followup, sorted by name, and the rows that
+    are none.
 
-    Scans are named relative to the table. Other columns are for the reader. Raises InputError if the table
-    cannot be read.
+    Its values are separated by commas, or in a .tsv by tabs. Scans are named relative to the table. Other
+    columns are for the reader; empty rows are none. Raises InputError if the table cannot be read.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
-            header, rows = table.fieldnames or [], list(table)
+            lines = csv.reader(file, delimiter=TABLES[path.suffix.lower()], skipinitialspace=True)
+            header = [name.strip() for name in next(lines, [])]
+            rows = [(lines.line_num, [value.strip() for value in line]) for line in lines]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(
             f"{path}: cannot be read ({reason}); wanted a table of comma-separated values in UTF-8"
         ) from error
-    if not set(COLUMNS) <= set(header):
-        raise InputError(f"{path}: columns {', '.join(map(ascii, header))}; wanted {', '.join(COLUMNS)}")
+    if any(header.count(column) != 1 for column in COLUMNS):
+        raise InputError(
+            f"{path}: columns {', '.join(map(ascii, header))}; wanted {', '.join(COLUMNS)}, each once"
+        )
+    rows = [(number, values) for number, values in rows if any(values)]
     if not rows:
         raise InputError(f"{path}: no rows; wanted one a patient")
-    cases: list[Case] = []
+    cases: dict[str, Case] = {}
     problems: list[InputError] = []
-    for number, row in enumerate(rows, start=2):  # as a text editor or spreadsheet counts
-        name, baseline, followup = ((row[column] or "").strip() for column in COLUMNS)
-        if not re.fullmatch(r"[^\W_][\w.-]*", name):
-            problems.append(
-                InputError(
-                    f"{path}: row {number}: patient {name!r}; wanted letters, digits, '-', '_' and "
-                    "'.', for it names a folder"
-                )
+    for number, values in rows:  # as a text editor counts
+        row = dict(zip(header, values, strict=False))
+        name, baseline, followup = (row.get(column, "") for column in COLUMNS)
+        if not re.fullmatch(r"[^\W_][\w.-]*", name) or len(name.encode()) > LONGEST:
+            problem = (
+                f"patient {name[:80]!r}; wanted letters, digits, '-', '_' and '.', {LONGEST} at most, "
+                "for it names a folder"
             )
         elif not baseline or not followup:
-            problems.append(
-                InputError(f"{path}: row {number}: a scan is missing; wanted a baseline and a followup")
-            )
-        elif name in {case.name for case in cases}:
-            problems.append(
-                InputError(f"{path}: row {number}: {name} once more; wanted patients that differ")
-            )
+            problem = "a scan is missing; wanted a baseline and a followup"
+        elif name in cases:
+            problem = f"{name} once more; wanted patients that differ"
         else:
-            cases.append(Case(name, path.parent / baseline, path.parent / followup))
-    return sorted(cases, key=lambda case: case.name), problems
+            cases[name] = Case(name, path.parent / baseline, path.parent / followup)
+            continue
+        problems.append(InputError(f"{path}: row {number}: {problem}"))
+    return sorted(cases.values(), key=lambda case: case.name), problems
+
+
+def _pairs(folder: Path, images: list[Path]) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+    """{what both names share: (baseline, follow-up)} of one folder's images, and a line for what is no pair.
+
+    Raises InputError if there is a pair whose order cannot be told.
+    """
+    flairs = order.flairs(images)
+    found, unpaired = _pairs_by_name(flairs)
+    if found or unpaired:
+        return found, unpaired
+    timed, _ = _pairs_by_name(images)
+    if len(flairs) != 2 or timed:
+        names = ", ".join(path.name for path in images[:6])
+        return {}, [
+            f"{folder}: {len(images)} images ({names}), {len(flairs)} of which may be a FLAIR scan by their "
+            "names, without time01 or time02; wanted a baseline and a follow-up"
+        ]
+    told = order.of_two(*flairs)
+    logger.warning(
+        "%s: %s is taken as the baseline, %s as the follow-up, by %s; "
+        "wanted time01 and time02 in their names, or a table",
+        *(folder, told.baseline.name, told.followup.name, told.by),
+    )
+    return {"": (told.baseline, told.followup)}, []
+
+
+def _with_names_of_their_own(cases: list[Case], folder: Path, problems: list[InputError]) -> list[Case]:
+    """The cases, sorted by name, without those whose name is another's too, or too long.
+
+    Those are added to `problems`.
+    """
+    counts = Counter(case.name for case in cases)
+    for name in sorted(name for name, count in counts.items() if count > 1):
+        problems.append(
+            InputError(f"{folder}: two patients would be called {name}; wanted names that differ")
+        )
+    long = [name for name in counts if len(name.encode()) > LONGEST]
+    problems += [
+        InputError(
+            f"{folder}: a patient would be called {name[:80]}..., {len(name.encode())} bytes; "
+            f"wanted {LONGEST} at most, or a table"
+        )
+        for name in long
+    ]
+    return sorted(
+        (case for case in cases if counts[case.name] == 1 and case.name not in long),
+        key=lambda case: case.name,
+    )
 
 
 def _pairs_by_name(images: list[Path]) -> tuple[dict[str, tuple[Path, Path]], list[str]]:

@@ -1,14 +1,16 @@
 """A cohort: who is in it, who is finished, how the others are done side by side, and what came out."""
 
 import csv
+import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import InputError
-from ..files import aside, writing
+from ..files import check_apart, check_free, write_bytes, writing, writing_set
 from ..images.scan import Scan
 from ..results import index, record
 from ..results.outputs import Outputs
@@ -17,10 +19,12 @@ from . import bids, cases
 from .cases import Case
 from .segmenter import Segmenter
 
+SUMMARY = "summary.csv"
 SUMMARY_FIELDS = (
     *("patient", "status", "verdict", "new_lesions", "volume_ml", "vanished", "possible"),
     *("smallest_found_mm3", "seconds", "warnings", "problem"),
 )
+GONE = "its results were removed while others were done; wanted an output folder that nobody else changes"
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +58,7 @@ def find(source: Path, output: Path) -> tuple[list[Case], list[InputError]]:
     """
     if source.resolve() == output.resolve():
         raise InputError(f"{output}: the input folder itself; wanted another one for the results")
-    if source.suffix.lower() == ".csv":
+    if source.is_file() and source.suffix.lower() in cases.TABLES:
         return cases.read_table(source)
     if bids.is_bids(source):
         return bids.find_cases(source)
@@ -64,6 +68,35 @@ def find(source: Path, output: Path) -> tuple[list[Case], list[InputError]]:
 def outputs_of(case: Case, output: Path) -> Outputs:
     """Where a patient's results go: a folder of its own, or where BIDS has them."""
     return Outputs.in_folder(output / case.name) if case.bids is None else Outputs.in_bids(output / case.bids)
+
+
+def check_output(found: Sequence[Case], source: Path, output: Path) -> None:
+    """Raise InputError before any work is done if a result would take the place of a scan, of the table or of what is no result."""
+    summary, index_page = output / SUMMARY, output / "index.html"
+    results = [path for case in found for path in outputs_of(case, output).wanted().values()]
+    scans = [path for case in found for path in (case.baseline, case.followup)]
+    check_apart([*results, summary, index_page], [*scans, source])
+    check_free([summary, index_page], ours=_is_summary(summary))
+
+
+def _is_summary(path: Path) -> bool:
+    header = ",".join(SUMMARY_FIELDS[:2]).encode()  # later versions have more
+    try:
+        with path.open("rb") as file:
+            return file.read(len(header)) == header
+    except OSError:
+        return False
+
+
+def confirmed(outcomes: Sequence[Outcome], found: Sequence[Case], output: Path) -> list[Outcome]:
+    """The outcomes; a patient that was done and whose results are there no longer has failed."""
+    wanted = {case.name: outputs_of(case, output).wanted().values() for case in found}
+    return [
+        dataclasses.replace(outcome, record=None, problem=GONE)
+        if outcome.record is not None and not all(path.is_file() for path in wanted[outcome.patient])
+        else outcome
+        for outcome in outcomes
+    ]
 
 
 def segment_case(case: Case, output: Path, segmenter: Segmenter) -> Outcome:
@@ -81,25 +114,36 @@ def segment_case(case: Case, output: Path, segmenter: Segmenter) -> Outcome:
         ):
             return Outcome(case.name, before, skipped=True)
         _remove(outputs)
-        with aside(output) as folder:
-            unfinished = {name: folder / path.name for name, path in wanted.items()}
+        with writing_set(wanted, output) as unfinished:
             segmenter.segment_files(*scans, Outputs(**unfinished))
-            for name, path in wanted.items():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                unfinished[name].replace(path)
         return Outcome(case.name, record.read_record(wanted["record"]))
     except InputError as error:
-        _remove(outputs)
-        problem = str(error).splitlines()[0]
-        for name, word in words.items():
-            problem = problem.replace(name, word)
-        return Outcome(case.name, None, problem)
+        with suppress(InputError):
+            _remove(outputs)
+        return _failed(case, error, words)
+
+
+def _failed(case: Case, error: InputError, words: Mapping[str, str]) -> Outcome:
+    problem = str(error).splitlines()[0]
+    for name, word in words.items():
+        problem = problem.replace(name, word)
+    return Outcome(case.name, None, problem)
 
 
 def _remove(outputs: Outputs) -> None:
-    """Remove earlier results, the record, which says that they are whole, first."""
-    for path in reversed(list(outputs.wanted().values())):
-        path.unlink(missing_ok=True)
+    """Remove earlier results; the record, by which they are known, goes last.
+
+    Raises InputError if files are there that no record tells of, or that another user owns.
+    """
+    wanted = outputs.wanted()
+    check_free(wanted.values(), ours=record.is_record(wanted["record"]))
+    for path in wanted.values():
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{path}: an earlier result that cannot be removed ({error.strerror}); wanted a folder with write permission"
+            ) from error
 
 
 class Future(Protocol):
@@ -156,8 +200,7 @@ def write_index(outcomes: Sequence[Outcome], todo: Sequence[Case], output: Path)
             for path in (written.report, written.thumbnails)
         ]
         rows.append(index.Row(outcome.patient, outcome.record, outcome.problem, *links))
-    with writing(output / "index.html") as unfinished:
-        unfinished.write_text(index.page(rows), encoding="utf-8")
+    write_bytes(index.page(rows).encode(), output / "index.html")
 
 
 def time_left_s(outcomes: Sequence[Outcome], patients: int, elapsed_s: float) -> float | None:

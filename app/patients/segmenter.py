@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from .. import __version__, machine, pipeline
 from ..errors import InputError
+from ..files import check_apart, writing_set
 from ..images import storage
 from ..images.scan import Scan, file_sha256
 from ..pipeline import USUAL, Clock, Networks, Result, Steps
@@ -69,6 +70,8 @@ class Segmenter:
         The record is written last, so that it marks a whole set. Raises InputError, also for a file that changes
         while it is read.
         """
+        masks = [path for path in (brain_mask, baseline_lesions) if path is not None]
+        check_apart(outputs.wanted().values(), [*baseline.files, *followup.files, *masks])
         outputs.check_source(followup)
         clock = Clock()
         task = self.task(baseline, followup, brain_mask, baseline_lesions)
@@ -82,11 +85,13 @@ class Segmenter:
             result = pipeline.segment(*scans, self.networks, mask, self.steps, drawn)
         result = dataclasses.replace(result, warnings=tuple(warnings))  # those of reading, too
         clock.lap("segment")
-        outputs.write_results(result, baseline, followup, heading)
-        clock.lap("write")
-        if outputs.record is not None:
-            steps = {"read": clock.seconds["read"], **result.seconds, "write": clock.seconds["write"]}
-            record.write_record(self._record(task, result, steps), outputs.record)
+        with writing_set(outputs.wanted()) as unfinished:
+            whole = Outputs(**unfinished)
+            whole.write_results(result, baseline, followup, heading)
+            clock.lap("write")
+            if whole.record is not None:
+                steps = {"read": clock.seconds["read"], **result.seconds, "write": clock.seconds["write"]}
+                record.write_record(self._record(task, result, steps), whole.record)
         return result
 
     def _record(self, task: Task, result: Result, seconds: dict[str, float]) -> Record:

@@ -3,12 +3,14 @@
 import dataclasses
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
-from ..files import writing
+from ..files import write_bytes, writing
 from ..images import grids, headers, storage
 from ..images.scan import Scan
 from ..method.preprocessing import Pair
@@ -145,8 +147,14 @@ class Outputs:
         return self.mask.suffix.lower() == ".dcm"
 
 
+PREPARED = (
+    *("baseline.nii.gz", "followup.nii.gz", "brain.nii.gz"),
+    *("to_baseline.tfm", "to_followup.tfm", "picture.png"),
+)
+
+
 def write_prepared(pair: Pair, aligned: Aligned, folder: Path) -> None:
-    """Write a prepared pair, its brain mask, both transforms (from middle space to each scan; ITK's text format) and a picture."""
+    """Write a prepared pair, its brain mask, both transforms (from middle space to each scan; ITK's text format) and a picture: all of PREPARED."""
     storage.write(grids.like(pair.baseline, pair.grid), folder / "baseline.nii.gz")
     storage.write(grids.like(pair.followup, pair.grid), folder / "followup.nii.gz")
     storage.write(grids.like(pair.brain, pair.grid), folder / "brain.nii.gz")
@@ -154,10 +162,18 @@ def write_prepared(pair: Pair, aligned: Aligned, folder: Path) -> None:
         (aligned.to_baseline, "to_baseline.tfm"),
         (aligned.to_followup, "to_followup.tfm"),
     ):
-        with writing(folder / name) as unfinished:
+        with writing(folder / name, partial(_holds, transform=transform)) as unfinished:
             sitk.WriteTransform(transform, str(unfinished))
-    with writing(folder / "picture.png") as unfinished:
-        unfinished.write_bytes(picture.png(picture.overview(pair)))
+    write_bytes(picture.png(picture.overview(pair)), folder / "picture.png")
+
+
+def _holds(path: Path, transform: sitk.Transform) -> bool:
+    """Whether a file has the numbers of a transform."""
+    try:
+        again = sitk.ReadTransform(str(path))
+    except RuntimeError:
+        return False
+    return np.allclose(again.GetParameters(), transform.GetParameters())
 
 
 def _instances(scan: Scan) -> list[str] | None:
@@ -166,8 +182,7 @@ def _instances(scan: Scan) -> list[str] | None:
 
 
 def _write_text(content: str, path: Path) -> None:
-    with writing(path) as unfinished:
-        unfinished.write_text(content, encoding="utf-8", newline="")
+    write_bytes(content.encode(), path)
 
 
 def _check_folder(path: Path) -> None:

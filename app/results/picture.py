@@ -1,8 +1,6 @@
 """Slices of a scan as pictures, with the outline of a mask."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import numpy as np
@@ -11,6 +9,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ..arrays import Array, Mask
+from ..errors import InputError
+from ..files import temporary
 from ..method.preprocessing import Pair
 
 Rgb = npt.NDArray[np.uint8]
@@ -23,6 +23,7 @@ STEEPEST = 1.0  # change of scaled intensity, four spreads, shown white or black
 FINER = 2  # pixels of a crop a voxel: a browser's own enlarging is too coarse
 OUTLINE = (255, 40, 40)
 JPEG_QUALITY = 85
+ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9"}
 
 
 def plane(
@@ -132,7 +133,10 @@ def jpeg(picture: Rgb) -> bytes:
 
 def _packed(picture: Rgb, suffix: str) -> bytes:
     image = sitk.GetImageFromArray(np.ascontiguousarray(picture), isVector=picture.ndim == 3)
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / f"picture{suffix}"
+    with temporary() as folder:
+        path = folder / f"picture{suffix}"
         sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=JPEG_QUALITY)
-        return path.read_bytes()
+        content = path.read_bytes()
+    if not content.endswith(ENDS[suffix]):  # ITK does not notice a full disk
+        raise InputError("the temporary folder is full; wanted room in it, or TMPDIR to name another")
+    return content

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files import writing
+from ..files import write_bytes
 from ..method import checkpoint
 from ..method.change import KINDS
 from ..method.findings import Findings
@@ -119,8 +119,7 @@ def versions() -> dict[str, str]:
 
 def write_record(record: Record, path: Path) -> None:
     """Write run.json, aside first."""
-    with writing(path) as unfinished:
-        unfinished.write_text(json.dumps(_document(record), indent=1) + "\n", encoding="utf-8")
+    write_bytes((json.dumps(_document(record), indent=1) + "\n").encode(), path)
 
 
 def read_record(path: Path) -> Record | None:
@@ -134,6 +133,15 @@ def read_record(path: Path) -> Record | None:
         return Record(task=Task(**parts), **result, **document)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file is the record of any version: what lies beside it is then a result of this program."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and {"schema_version", "program", "weights"} <= document.keys()
 
 
 def _document(record: Record) -> dict[str, Any]:

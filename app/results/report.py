@@ -9,7 +9,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from markupsafe import Markup
 from scipy import ndimage
 
 from ..arrays import Labels, Mask
+from ..files import temporary
 from ..images import grids
 from ..method import change, place
 from ..method.change import KINDS
@@ -298,8 +298,8 @@ def _volume(values: Grey, result: Result) -> str:
     """A volume (z, y, x) of the pair, cut to the box, in the follow-up's space."""
     whole = grids.like(values, _placed(result))
     z, y, x = _box(result.pair)
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "volume.nii.gz"
+    with temporary() as folder:
+        path = folder / "volume.nii.gz"
         sitk.WriteImage(whole[x, y, z], str(path), useCompression=True)
         return base64.b64encode(path.read_bytes()).decode("ascii")
 

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from ..arrays import Array, Mask
 from ..errors import InputError
+from ..folders import walk
 from ..images import grids, headers, storage
 from . import segperf
 
@@ -259,9 +260,8 @@ def _images(folder: Path) -> dict[Path, list[Path]]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; wanted one with masks, or with one folder a case")
     found: dict[Path, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.name.lower().endswith(headers.SUFFIXES) and not hidden:
+    for path in walk(folder):
+        if path.name.lower().endswith(headers.SUFFIXES):
             found.setdefault(path.parent, []).append(path)
     return found
 

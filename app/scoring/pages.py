@@ -5,11 +5,11 @@ Every number of the page stands in summary.csv, one a row, and in summary.json.
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import writing
+from ..files import check_apart, check_free, write_bytes
 from . import figures, tables
 from .statistics import RESAMPLES, SEED
 from .summary import GROUPS, OFFICIAL, Raters, Summary, summarise
@@ -66,6 +66,22 @@ def write_evaluation(raters: Raters, expected: dict[str, set[str]], output: Path
     figures.remove_all(output)
     if figures.available():
         figures.write_all(raters, summary, output)
+
+
+def check_output(output: Path, earlier: Iterable[Path]) -> None:
+    """Raise InputError before any work is done if a file of ours would take the place of another's.
+
+    Or of the tables of an `earlier` evaluation that is read.
+    """
+    ours = tables.is_evaluation(output) and (output / "summary.json").is_file()
+    check_free(_names(output), ours)
+    check_apart(_names(output), (folder / tables.CASES for folder in earlier))
+
+
+def _names(output: Path) -> list[Path]:
+    """All that `write_evaluation` may write or remove."""
+    own = (tables.CASES, tables.LESIONS, tables.CALIBRATION, "summary.csv", "summary.json", "summary.md")
+    return [output / name for name in (*own, *(f"{name}.png" for name in figures.NAMES))]
 
 
 def summary_lines(summary: Summary) -> Iterator[Cells]:
@@ -362,5 +378,4 @@ def _finite(value: Any) -> Any:
 
 
 def _write_text(path: Path, text: str) -> None:
-    with writing(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+    write_bytes(text.encode(), path)

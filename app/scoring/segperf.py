@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from ..arrays import Labels
 from ..errors import InputError
-from ..files import writing
+from ..files import write_bytes
 from ..images import grids, storage
 from . import distances, metrics
 from .distances import Spacing
@@ -271,5 +271,4 @@ def _printed(name: str, measures: Measures) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    with writing(path) as unfinished:
-        unfinished.write_bytes(text.encode())
+    write_bytes(text.encode(), path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import InputError
-from ..files import writing
+from ..files import write_bytes
 from .challenge import Reliability, Score, ScoredLesion
 from .masks import Method, is_expert
 from .metrics import CaseMetrics
@@ -58,8 +58,7 @@ def write_csv(path: Path, fields: Sequence[str], lines: Iterable[Cells]) -> None
     table = csv.DictWriter(text, fields)
     table.writeheader()
     table.writerows({name: _as_text(value) for name, value in cells.items()} for cells in lines)
-    with writing(path) as unfinished:
-        unfinished.write_text(text.getvalue(), encoding="utf-8", newline="")
+    write_bytes(text.getvalue().encode(), path)
 
 
 def is_evaluation(folder: Path) -> bool:

@@ -101,10 +101,42 @@ def test_sessions_are_ordered_by_acquisition_time_if_all_have_one(tmp_path: Path
     assert _pairs(tmp_path) == [("pre", "post"), ("post", "late")]
 
 
-def test_times_go_before_numbers(tmp_path: Path) -> None:
+def test_times_and_numbers_that_contradict_each_other_are_a_problem(tmp_path: Path) -> None:
+    _scans(tmp_path, "sub-01/ses-M6", "sub-01/ses-M12")
+    _sessions_table(tmp_path / "sub-01", {"M6": TIMES["post"], "M12": TIMES["pre"]})
+    cases, problems = find_cases(tmp_path)
+    assert cases == []
+    assert "ses-M12, ses-M6 by the acq_time of sub-01_sessions.tsv, ses-M6, ses-M12 by their labels" in str(
+        problems[0]
+    )
+
+
+def test_a_table_of_sessions_in_another_encoding_is_read(tmp_path: Path) -> None:
+    _scans(tmp_path, "sub-01/ses-pre", "sub-01/ses-post")
+    rows = "".join(f"ses-{name}\t{TIMES[name]}\tGen\xe8ve\n" for name in ("pre", "post"))
+    table = tmp_path / "sub-01" / "sub-01_sessions.tsv"
+    table.write_bytes(f"session_id\tacq_time\tsite\n{rows}".encode("latin-1"))
+    assert _pairs(tmp_path) == [("pre", "post")]
+
+
+def test_files_of_attributes_are_no_scans(tmp_path: Path) -> None:
+    """macOS leaves ._sub-01_ses-1_FLAIR.nii.gz beside a scan on other file systems."""
     _scans(tmp_path, "sub-01/ses-1", "sub-01/ses-2")
-    _sessions_table(tmp_path / "sub-01", {"1": TIMES["post"], "2": TIMES["pre"]})
-    assert _pairs(tmp_path) == [("2", "1")]
+    for scan in list(tmp_path.rglob("*_FLAIR.nii.gz")):
+        (scan.parent / f"._{scan.name}").touch()
+    assert _pairs(tmp_path) == [("1", "2")]
+
+
+def test_linked_subjects_and_sessions_are_followed(tmp_path: Path) -> None:
+    _scans(tmp_path / "store", "sub-01/ses-1", "sub-01/ses-2", "sub-02/ses-1", "sub-02/ses-2")
+    raw = tmp_path / "raw"
+    (raw / "sub-02").mkdir(parents=True)
+    (raw / "sub-01").symlink_to(tmp_path / "store" / "sub-01")
+    for session in ("ses-1", "ses-2"):
+        (raw / "sub-02" / session).symlink_to(tmp_path / "store" / "sub-02" / session)
+    assert is_bids(raw)
+    cases, problems = find_cases(raw)
+    assert ([case.name for case in cases], problems) == (["sub-01_ses-2", "sub-02_ses-2"], [])
 
 
 def test_numbers_serve_where_a_time_is_missing(tmp_path: Path) -> None:
