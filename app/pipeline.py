@@ -27,7 +27,8 @@ from .method.registration import Aligned, Register
 from .method.verdict import Verdict
 from .warned import warned
 
-# How the scans come to the network: by our own steps, by Anima's programs, or as they are, without skull and bias.
+# How the scans come to the network: by our own steps, by Anima's programs, or as they are, without skull and
+# bias.
 Chain = Literal["native", "anima", "none"]
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ class Result:
     aligned: Aligned
     pair: Pair  # what the network saw, in middle space
     quality: tuple[ScanQuality, ScanQuality]  # of baseline and follow-up, as they came
-    # wall-clock of the steps that were taken, in order: brain, align, bias (or anima), predict, swap, quality, lesions, grade
+    # wall-clock of the steps that were taken, in order: brain, align, bias (or anima), predict, swap,
+    # quality, lesions, grade
     seconds: dict[str, float]
     warnings: tuple[str, ...]  # each says what is odd and what to do
 
@@ -108,8 +110,8 @@ def segment(
 ) -> Result:
     """Find the lesions of `followup` that `baseline` does not show, and what is to be said besides.
 
-    A `brain_mask` on the follow-up's grid is used instead of ours. What lies in `baseline_lesions`, drawn on the
-    baseline's grid, is old. Raises InputError for scans that cannot be used together.
+    A `brain_mask` on the follow-up's grid is used instead of ours. What lies in `baseline_lesions`, drawn on
+    the baseline's grid, is old. Raises InputError for scans that cannot be used together.
     """
     predictor = networks.predictor
     config = predictor.config
@@ -175,7 +177,8 @@ def prepare(
         return _native(baseline, followup, extractor, config, brain_mask, steps, clock)
     if brain_mask is not None:
         raise InputError(
-            f"a brain mask with preprocessing {steps.preprocessing}: it finds its own brain; wanted one of the two"
+            f"a brain mask with preprocessing {steps.preprocessing}: it finds its own brain; wanted "
+            "one of the two"
         )
     if steps.preprocessing == "anima":
         return _by_anima(baseline, followup, config, steps, clock)

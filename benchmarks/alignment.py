@@ -1,13 +1,16 @@
-"""How exact is the alignment, and what does it say of pairs that must not be aligned? Tables of the open scans.
+"""How exact is the alignment, and what does it say of pairs that must not be aligned?
 
-    python -m benchmarks.alignment --data ../shared/data [--tables motions affines headers pairs mirrored masks]
+Tables of the open scans.
 
-`motions`: raw scans, moved by a known rigid motion onto a tilted grid of other voxels and a smaller field of view,
-with noise, another contrast and a bias field added, and aligned with themselves. `affines`: the same with scales and
-shears; every other scan without its skull. `headers`: scans that share a grid, and how far apart they are measured.
-`pairs`: real pairs of one patient, and of two. `mirrored`: pairs of one patient, one scan of them mirrored. `masks`: what the
-shipped networks find in stored pairs without change, and in a follow-up that was moved on its own grid.
-Errors are those of points of the brain, mm. Seconds are of the CPU, one thread.
+    python -m benchmarks.alignment --data ../shared/data [--tables motions affines headers pairs ...]
+
+`motions`: raw scans, moved by a known rigid motion onto a tilted grid of other voxels and a smaller field of
+view, with noise, another contrast and a bias field added, and aligned with themselves. `affines`: the same
+with scales and shears; every other scan without its skull. `headers`: scans that share a grid, and how far
+apart they are measured. `pairs`: real pairs of one patient, and of two. `mirrored`: pairs of one patient, one
+scan of them mirrored. `masks`: what the shipped networks find in stored pairs without change, and in a
+follow-up that was moved on its own grid. Errors are those of points of the brain, mm. Seconds are of the CPU,
+one thread.
 """
 
 import time
@@ -78,7 +81,7 @@ class Scans:
         self.extractor = BrainExtractor.from_file(WEIGHTS / "brain.pt", torch.device("cpu"))
 
     def __call__(self, name: str) -> Scan:
-        """'01/study1' is a raw scan, 'pair01/1' the same on the pair's common grid, 'P2_T1' one of MSLesSeg."""
+        """'01/study1' is a raw scan, 'pair01/1' the same on the pair's common grid, 'P2_T1' is MSLesSeg's."""
         first, _, second = name.partition("/")
         if first.startswith("pair"):
             folder = open_data.pair_folder(self.data, f"patient{first[4:]}")
@@ -96,7 +99,10 @@ class Scans:
 
 
 def motions(scans: Scans) -> Iterator[str]:
-    yield "| scan | turned, moved | error: median, 95th percentile, mm | stretch | swapped: greatest difference, mm | s |"
+    yield (
+        "| scan | turned, moved | error: median, 95th percentile, mm | stretch | swapped: "
+        "greatest difference, mm | s |"
+    )
     yield "|---|---|---|---|---|---|"
     for number, name in enumerate(open_data.VISITS):
         rng = np.random.default_rng(number)
@@ -111,7 +117,8 @@ def motions(scans: Scans) -> Iterator[str]:
         back = align(moved, scan, (moved_brain, brain))
         swapped = distances(carried(back, carried(aligned, points)), points)
         yield (
-            f"| {name} | {degrees:.0f}°, {shift_mm:.0f} mm | {np.median(errors):.2f}, {np.percentile(errors, 95):.2f} "
+            f"| {name} | {degrees:.0f}°, {shift_mm:.0f} mm | {np.median(errors):.2f}, "
+            f"{np.percentile(errors, 95):.2f} "
             f"| {aligned.stretch_percent:.1f} % | {swapped.max():.3f} | {seconds:.1f} |"
         )
 
@@ -133,8 +140,10 @@ def affines(scans: Scans) -> Iterator[str]:
         aligned, seconds = timed((scan, brain), (moved, moved_brain))
         errors = distances(carried(aligned, points), through(motion, points))
         yield (
-            f"| {name} | {'stripped' if stripped else 'whole'} | {', '.join(f'{scale:.3f}' for scale in scales)}; "
-            f"{100 * shear:.1f} % | {np.median(errors):.2f}, {np.percentile(errors, 95):.2f} | {seconds:.1f} |"
+            f"| {name} | {'stripped' if stripped else 'whole'} | "
+            f"{', '.join(f'{scale:.3f}' for scale in scales)}; "
+            f"{100 * shear:.1f} % | {np.median(errors):.2f}, {np.percentile(errors, 95):.2f} | "
+            f"{seconds:.1f} |"
         )
 
 
@@ -148,7 +157,9 @@ def headers(scans: Scans) -> Iterator[str]:
 
 
 def on_one_grid(scans: Scans) -> Iterator[tuple[str, str, Scan, Scan]]:
-    """Real pairs as they are stored; and scans against themselves, moved a little, with noise and another contrast."""
+    """Real pairs as they are stored; and scans against themselves, moved a little, with noise and another
+    contrast.
+    """
     for name in ("pair01", "pair03"):
         yield f"{name}, by the data set", "not known", scans(f"{name}/1"), scans(f"{name}/2")
     for first, second in MSLESSEG:
@@ -268,7 +279,9 @@ def random_affine(rng: np.random.Generator, scales: Points, shear: float, centre
 
 
 def moved_scan(scan: sitk.Image, motion: sitk.Transform, rng: np.random.Generator) -> sitk.Image:
-    """What another scanner sees of the moved head: other voxels, a tilt by some 5 degrees, 10 % fewer slices; degraded."""
+    """What another scanner sees of the moved head: other voxels, a tilt by some 5 degrees, 10 % fewer slices;
+    degraded.
+    """
     spacing = np.array(scan.GetSpacing()) * (1.1, 0.95, 1.0)
     size = np.round(np.array(scan.GetSize()) * scan.GetSpacing() * (1, 1, 0.9) / spacing).astype(int)
     tilt = Rotation.from_rotvec(rng.normal(size=3) * np.radians(3)).as_matrix() @ np.reshape(

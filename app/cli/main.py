@@ -21,7 +21,9 @@ if TYPE_CHECKING:  # torch and SimpleITK take seconds to import: --help must not
 
 
 class _Commands(click.Group):
-    """Turns an InputError of any command into its one line and exit code 1, and imports the commands of other files when they are named."""
+    """Turns an InputError of any command into its one line and exit code 1, and imports the commands of other
+    files when they are named.
+    """
 
     lazy = ("run", "score", "evaluate")
 
@@ -86,7 +88,10 @@ def main(ctx: click.Context) -> None:
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="Mask to write: 1 where a lesion is new, on the later scan's grid. A DICOM Segmentation if it ends in .dcm.",
+    help=(
+        "Mask to write: 1 where a lesion is new, on the later scan's grid. A DICOM Segmentation if "
+        "it ends in .dcm."
+    ),
 )
 @click.option("--probability", type=click.Path(path_type=Path), help="Also write the probability map.")
 @click.option(
@@ -276,7 +281,8 @@ def demo(output: Path, device: str, threads: int | None, weights: Path) -> None:
         for lesion in found:
             centre = ", ".join(f"{side:.0f}" for side in lesion.centre_ras_mm)
             click.echo(
-                f"  {lesion.number}: {lesion.volume_mm3:.0f} mm3 at ({centre}) mm, mean probability {lesion.mean_probability:.2f}"
+                f"  {lesion.number}: {lesion.volume_mm3:.0f} mm3 at ({centre}) mm, mean probability "
+                f"{lesion.mean_probability:.2f}"
             )
     click.echo(f"{result.in_words()}; look at {outputs.report}, masks and tables beside it in {output}")
 

@@ -29,7 +29,10 @@ def steps_options(command: Any) -> Any:
             type=click.Choice(["auto", "always", "never"]),
             default="auto",
             show_default=True,
-            help="Align the scans: unless they share a grid and lie within half a millimetre, always, or never.",
+            help=(
+                "Align the scans: unless they share a grid and lie within half a millimetre, "
+                "always, or never."
+            ),
         ),
     ):
         command = option(command)

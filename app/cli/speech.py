@@ -12,7 +12,8 @@ import click
 from .. import machine
 from ..errors import InputError
 
-# Share of the time that each step takes: seconds of a pair of 1 mm on two quiet cores (benchmarks/RESULTS.md).
+# Share of the time that each step takes: seconds of a pair of 1 mm on two quiet cores
+# (benchmarks/RESULTS.md).
 STEPS_S = {
     **{"brain": 2, "align": 7, "bias": 7, "anima": 60, "predict": 10, "swap": 10},
     **{"quality": 1, "lesions": 1, "grade": 10},
@@ -56,7 +57,10 @@ def _remember(ctx: click.Context, parameter: click.Parameter, value: object) -> 
 
 
 def start(ctx: click.Context) -> None:
-    """Set up what is said, by all that was wanted so far. Raises UsageError for -v with -q, InputError for the log."""
+    """Set up what is said, by all that was wanted so far.
+
+    Raises UsageError for -v with -q, InputError for the log.
+    """
     wanted = ctx.find_root().meta.get(__name__, {})
     if "quiet" in wanted and "verbose" in wanted:
         raise click.UsageError("-v and -q: wanted one of them")
@@ -100,7 +104,7 @@ class _Bar(logging.Handler):
 
 @contextmanager
 def steps_shown(ctx: click.Context, chain: str, fast: bool) -> Iterator[None]:
-    """A bar on a terminal while a patient is done, with the time left; nothing elsewhere, and with -v or -q."""
+    """A bar on a terminal while a patient is done, with the time left; nothing with -v or -q."""
     wanted = ctx.find_root().meta.get(__name__, {})
     if not sys.stderr.isatty() or {"quiet", "verbose"} & wanted.keys():
         yield

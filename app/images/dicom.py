@@ -1,6 +1,7 @@
 """Which series of a DICOM folder is the FLAIR?
 
-Names of patients, and of files, which often carry them, are never printed: messages name the folder that the user gave, and series by number.
+Names of patients, and of files, which often carry them, are never printed: messages name the folder that the
+user gave, and series by number.
 """
 
 import logging
@@ -25,7 +26,8 @@ try:
     from .dicom_volume import DAMAGE, MULTI_FRAME, Slice
 except ImportError as error:
     raise InputError(
-        f"DICOM: the package {error.name} is not installed; wanted `pip install '.[dicom]'` in the folder of this program"
+        f"DICOM: the package {error.name} is not installed; wanted `pip install '.[dicom]'` in the "
+        "folder of this program"
     ) from error
 
 FLAIR = re.compile(r"flair|dark.?fl|da[^a-z]?fl(?![a-z])", re.IGNORECASE)  # Siemens says dark-fluid, or da-fl
@@ -121,7 +123,10 @@ class Series:
         header = self.headers[0]
         count = sum(int(one.get("NumberOfFrames") or 1) for one in self.headers)
         size = f"{header.Columns}x{header.Rows}x{count}" if "Rows" in header else "no images"
-        return f"series {self.number}: {self.description or 'no description'}, {_text(header, 'Modality') or 'no modality'}, {size}"
+        return (
+            f"series {self.number}: {self.description or 'no description'}, "
+            f"{_text(header, 'Modality') or 'no modality'}, {size}"
+        )
 
     @property
     def is_mr(self) -> bool:
@@ -165,7 +170,10 @@ class Series:
         return dicom_volume.slices(self.files, self.headers, self._wrong)
 
     def read(self) -> sitk.Image:
-        """The scan, float32. Warns of what makes it uncertain. Raises InputError for pixels that cannot be read."""
+        """The scan, float32. Warns of what makes it uncertain.
+
+        Raises InputError for pixels that cannot be read.
+        """
         scan = dicom_volume.read(self.slices, self._wrong)
         if self.copies:
             logger.warning("%s: %d of its images are there twice; taken once", self._wrong, len(self.copies))
@@ -185,7 +193,9 @@ class Series:
         return f"{self.folder}: series {self.number}"
 
     def instance_numbers(self) -> list[str]:
-        """How viewers number the slices, in the order of the volume: Instance Number, or the frame in a multi-frame file."""
+        """How viewers number the slices, in the order of the volume: Instance Number, or the frame in a
+        multi-frame file.
+        """
         if len(self.files) == 1:
             return [str(one.frame + 1) for one in self.slices]
         return [_text(header, "InstanceNumber") or "?" for header in self.full_headers()]
@@ -201,8 +211,9 @@ class Series:
 def find(path: Path, number: str | None = None) -> Series:
     """The FLAIR in a folder (and the folders in it), or in one multi-frame file.
 
-    It is that of a `number` (or Series Instance UID); or the one series that calls itself FLAIR and makes a volume; or the only series there, if
-    it does not call itself something else. Raises InputError, which lists the series, if none or several are.
+    It is that of a `number` (or Series Instance UID); or the one series that calls itself FLAIR and makes a
+    volume; or the only series there, if it does not call itself something else. Raises InputError, which
+    lists the series, if none or several are.
     """
     found = _all_series(path)
     if number is not None:
@@ -214,7 +225,8 @@ def find(path: Path, number: str | None = None) -> Series:
         flairs = [series for series in flairs if _makes_a_volume(series)] or flairs
     if len(flairs) != 1:
         raise InputError(
-            f"{path}: {len(flairs) or 'no'} series could be the FLAIR; wanted one: type {NAME_IT.format('NUMBER')}{_listed(found)}"
+            f"{path}: {len(flairs) or 'no'} series could be the FLAIR; wanted one: type "
+            f"{NAME_IT.format('NUMBER')}{_listed(found)}"
         )
     return flairs[0]
 
@@ -224,18 +236,22 @@ def _named(found: list[Series], number: str, path: Path) -> Series:
     named = [series for series in found if number in (series.number, series.uid)]
     if not named:
         raise InputError(
-            f"{path}: no series with the number {number}; wanted one that is there: type {NAME_IT.format('NUMBER')}{_listed(found)}"
+            f"{path}: no series with the number {number}; wanted one that is there: type "
+            f"{NAME_IT.format('NUMBER')}{_listed(found)}"
         )
     if len(named) > 1:
         raise InputError(
-            f"{path}: {len(named)} series with the number {number}; wanted one: give the folder of one visit, or type"
+            f"{path}: {len(named)} series with the number {number}; wanted one: give the folder of "
+            "one visit, or type"
             f" {NAME_IT.format('UID')}{_listed(named)}"
         )
     return replace(named[0], named=True)
 
 
 def _listed(found: list[Series]) -> str:
-    """A line for each series: what it is, why it is not the FLAIR; and its visit and UID where numbers do not tell them apart."""
+    """A line for each series: what it is, why it is not the FLAIR; and its visit and UID where numbers do not
+    tell them apart.
+    """
     visits = sorted({(series.study_date, series.study) for series in found})
     numbers = [series.number for series in found]
     lines = []

@@ -18,14 +18,17 @@ def array(image: sitk.Image) -> Array:
 
 
 def like(values: npt.NDArray[np.generic], reference: sitk.Image) -> sitk.Image:
-    """Values `(z, y, x)` as an image on the grid of `reference`, geometry bit for bit. Booleans become uint8."""
+    """Values `(z, y, x)` as an image on the grid of `reference`, geometry bit for bit.
+
+    Booleans become uint8.
+    """
     image = sitk.GetImageFromArray(values.astype(np.uint8) if values.dtype == np.bool_ else values)
     image.CopyInformation(reference)
     return image
 
 
 def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
-    """Whether voxels with one index lie at one place: no corner differs by more than a hundredth of a voxel."""
+    """Whether voxels with one index lie at one place: no corner is off by more than a hundredth of a voxel."""
     if a.GetSize() != b.GetSize():
         return False
     tolerance = 0.01 * min(a.GetSpacing())
@@ -40,7 +43,10 @@ def corners(image: sitk.Image) -> npt.NDArray[np.float64]:
 
 
 def resample(image: sitk.Image, grid: sitk.Image, to_image: sitk.Transform | None = None) -> sitk.Image:
-    """Values of `image` at the voxels of `grid`, by linear interpolation; 0 outside. `to_image` maps points of the grid to the image, mm."""
+    """Values of `image` at the voxels of `grid`, by linear interpolation; 0 outside.
+
+    `to_image` maps points of the grid to the image, mm.
+    """
     return sitk.Resample(image, grid, to_image or sitk.Transform(), sitk.sitkLinear, 0.0)
 
 
@@ -61,9 +67,11 @@ def labels_on(labels: sitk.Image, grid: sitk.Image, to_labels: sitk.Transform | 
 
 
 def canonical_grid(image: sitk.Image, spacing_mm: float) -> sitk.Image:
-    """An empty grid over the same box: axes nearest to left, posterior, superior, so that arrays run (inferior, anterior, right) first to last.
+    """An empty grid over the same box: axes nearest to left, posterior, superior, so that arrays run
+    (inferior, anterior, right) first to last.
 
-    Spacings within a tenth of `spacing_mm` are kept, so that a scan of about that resolution is not interpolated; others become `spacing_mm`.
+    Spacings within a tenth of `spacing_mm` are kept, so that a scan of about that resolution is not
+    interpolated; others become `spacing_mm`.
     """
     oriented = sitk.DICOMOrient(image, "LPS")
     if np.abs(np.array(oriented.GetSpacing()) / spacing_mm - 1).max() <= 0.1:
@@ -88,8 +96,8 @@ def isotropic_grid(image: sitk.Image, spacing_mm: float) -> sitk.Image:
 def moved_grid(grid: sitk.Image, affine: sitk.Transform) -> sitk.Image:
     """The grid seen through a rigid or affine transform: voxel for voxel, each centre p lies at affine(p).
 
-    Stretches become spacings. The axes of a grid stand at right angles, so a shear is left out: it moves the voxels
-    of a head by up to half a millimetre a percent; the middle of the grid is exact.
+    Stretches become spacings. The axes of a grid stand at right angles, so a shear is left out: it moves the
+    voxels of a head by up to half a millimetre a percent; the middle of the grid is exact.
     """
     middle = np.array(
         grid.TransformContinuousIndexToPhysicalPoint([(side - 1) / 2 for side in grid.GetSize()])
@@ -121,7 +129,9 @@ def voxel_mm3(image: sitk.Image) -> float:
 
 
 def to_ras_mm(image: sitk.Image, index_zyx: tuple[float, float, float]) -> tuple[float, float, float]:
-    """Where a (fractional) array index lies: right, anterior, superior, mm; the coordinates that NIfTI viewers show."""
+    """Where a (fractional) array index lies: right, anterior, superior, mm; the coordinates that NIfTI
+    viewers show.
+    """
     left, posterior, superior = image.TransformContinuousIndexToPhysicalPoint(tuple(reversed(index_zyx)))
     return -left, -posterior, superior
 

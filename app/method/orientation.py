@@ -1,4 +1,7 @@
-"""Is one of two scans mirrored, or are its axes mislabelled? The details of a head fit another scan of it one way only."""
+"""Is one of two scans mirrored, or are its axes mislabelled?
+
+The details of a head fit another scan of it one way only.
+"""
 
 import itertools
 from dataclasses import replace
@@ -23,8 +26,8 @@ DIRECTIONS = (("left", "right"), ("back", "front"), ("top", "bottom"))
 def check(scans: Scans, motion: Points) -> None:
     """Raise InputError if two scans that fit badly at their best `motion` fit well with other axes.
 
-    Scans that fit are not looked at again: no mirrored head fits so well (benchmarks/alignment.py). Which of the two
-    is the wrong one, the scans do not tell.
+    Scans that fit are not looked at again: no mirrored head fits so well (benchmarks/alignment.py). Which of
+    the two is the wrong one, the scans do not tell.
     """
     as_stored = scans.likeness(motion)
     if as_stored >= residual.SAME_HEAD:
@@ -34,7 +37,8 @@ def check(scans: Scans, motion: Points) -> None:
         likeness = other.likeness(search.quick(other, search.anywhere(other)))
         if likeness >= residual.SAME_HEAD:
             raise InputError(
-                f"baseline and follow-up: one head only if {in_words(axes)} (likeness {likeness:.2f}, as stored"
+                f"baseline and follow-up: one head only if {in_words(axes)} (likeness "
+                f"{likeness:.2f}, as stored"
                 f" {as_stored:.2f}); wanted two scans with right axes in their headers"
             )
 

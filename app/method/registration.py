@@ -1,4 +1,7 @@
-"""Where do both scans of a patient meet? Halfway, by the motion between them that is measured for every pair."""
+"""Where do both scans of a patient meet?
+
+Halfway, by the motion between them that is measured for every pair.
+"""
 
 import logging
 from dataclasses import dataclass
@@ -15,8 +18,9 @@ from .similarity import RADIUS_MM, RIGID, stretch
 
 Register = Literal["auto", "always", "never"]
 
-# Mean over the brain; half a voxel of the network's grid. Open pairs on one grid: right headers are measured at
-# 0.1 mm (01) and 0.4 mm (03), wrong ones at 0.8 mm and more (MSLesSeg); benchmarks/alignment.py shows them.
+# Mean over the brain; half a voxel of the network's grid. Open pairs on one grid: right headers are measured
+# at 0.1 mm (01) and 0.4 mm (03), wrong ones at 0.8 mm and more (MSLesSeg); benchmarks/alignment.py shows
+# them.
 TOLERANCE_MM = 0.5
 
 logger = logging.getLogger(__name__)
@@ -59,12 +63,13 @@ def align(
 ) -> Aligned:
     """Measure the motion between two scans by normalised mutual information, and undo it.
 
-    `auto` uses scans that share a grid as they are if they lie less than `TOLERANCE_MM` apart; `never` uses all as
-    their headers place them. The similarity is computed at points of middle space, so that no scan is the fixed one:
-    swapping the scans swaps the transforms. With the masks of both `brains`, the last search looks at them alone: jaw
-    and neck move against the brain, and two scanners distort them unlike (open pair 03: 0.4 mm from the data set's
-    own alignment instead of 0.9). The motion is rigid unless a stretch makes the scans clearly more alike.
-    Raises InputError if the scans have too little head in common, or if one of them is mirrored.
+    `auto` uses scans that share a grid as they are if they lie less than `TOLERANCE_MM` apart; `never` uses
+    all as their headers place them. The similarity is computed at points of middle space, so that no scan is
+    the fixed one: swapping the scans swaps the transforms. With the masks of both `brains`, the last search
+    looks at them alone: jaw and neck move against the brain, and two scanners distort them unlike (open pair
+    03: 0.4 mm from the data set's own alignment instead of 0.9). The motion is rigid unless a stretch makes
+    the scans clearly more alike. Raises InputError if the scans have too little head in common, or if one of
+    them is mirrored.
     """
     scans = Scans.of(baseline, followup, brains)
     one_grid = grids.same_grid(baseline, followup)
@@ -106,7 +111,8 @@ def _say(aligned: Aligned) -> None:
         )
     if aligned.residual.verdict != "same head":
         logger.warning(
-            "baseline and follow-up: %s (likeness %.2f, of one head at least %.2f): check that they show one patient, "
+            "baseline and follow-up: %s (likeness %.2f, of one head at least %.2f): check that they "
+            "show one patient, "
             "and look at the picture that `prepare` writes",
             aligned.residual.verdict,
             aligned.residual.likeness,

@@ -34,8 +34,8 @@ COARSE_MM, MEDIUM_MM = 4.0, 2.5  # blur of the first searches; the last has none
 COARSE_SIDE_MM = 2.0  # voxel side of all searches but the last
 FINE_SIDE_MM = 1.0  # voxel side of the last search: a whole head of 0.4 mm takes minutes and gigabytes
 MINIMUM_COMMON_ML = 200.0  # of head in both scans; below it there is nothing to align by
-# Of what the similarity exceeds 1 by, at other points than those it was fitted at. benchmarks/alignment.py: known
-# rigid motions gain less, visits put into MNI one by one 3 to 19 % (MSLesSeg).
+# Of what the similarity exceeds 1 by, at other points than those it was fitted at. benchmarks/alignment.py:
+# known rigid motions gain less, visits put into MNI one by one 3 to 19 % (MSLesSeg).
 AFFINE_GAIN = 0.02
 STRETCH_LIMIT = 0.05  # along any direction; scanners differ by up to 2 % (MSLesSeg)
 
@@ -45,7 +45,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scans:
-    """What the search looks at: both scans without bias field, fine and coarse, and where they show brain or head."""
+    """What the search looks at: both scans without bias field, fine and coarse, and where they show brain or
+    head.
+    """
 
     fine: list[sitk.Image]
     coarse: list[sitk.Image]
@@ -80,7 +82,9 @@ class Scans:
         return [head_of(scan, smoothing_mm) for scan in self.coarse]
 
     def in_brains(self, heads: list[Head], start: Points, spacing_mm: float, seed: int = 0) -> Similarity:
-        """The similarity where both scans show brain; of the heads, three times as large, if no brains are known."""
+        """The similarity where both scans show brain; of the heads, three times as large, if no brains are
+        known.
+        """
         wider = spacing_mm if self.brains else 1.5 * spacing_mm
         return Similarity(heads, self.middle, start, wider, self.brains, seed)
 
@@ -89,7 +93,8 @@ class Scans:
         heads = Similarity(self.blurred(0), self.middle, motion, spacing_mm=5.0)
         if heads.common_ml(motion) < MINIMUM_COMMON_ML:
             raise InputError(
-                f"baseline and follow-up: {heads.common_ml(motion):.0f} ml of head in both; wanted two scans that show"
+                f"baseline and follow-up: {heads.common_ml(motion):.0f} ml of head in both; wanted "
+                "two scans that show"
                 " the same part of one head"
             )
         return heads(motion)
@@ -112,7 +117,9 @@ class Scans:
 
 
 def rough(scans: Scans, near_headers: bool) -> Points:
-    """The motion, with stretches, as coarse voxels tell it; near none if the headers may be right and the heads agree."""
+    """The motion, with stretches, as coarse voxels tell it; near none if the headers may be right and the
+    heads agree.
+    """
     if near_headers:
         motion = quick(scans, np.zeros(RIGID))
         if scans.likeness(motion) >= residual.SAME_HEAD:
@@ -152,7 +159,9 @@ def anywhere(scans: Scans) -> Points:
 
 
 def quick(scans: Scans, start: Points) -> Points:
-    """The motion near a rigid `start` as coarse voxels tell it: first rigid and of the heads, then of the brains."""
+    """The motion near a rigid `start` as coarse voxels tell it: first rigid and of the heads, then of the
+    brains.
+    """
     heads = Similarity(scans.blurred(MEDIUM_MM), scans.middle, start, spacing_mm=8.0)
     rigid = _climb(heads, start, first_mm=2.0, last_mm=0.2)
     brains = scans.in_brains(scans.blurred(0), rigid, spacing_mm=5.0)
@@ -160,7 +169,9 @@ def quick(scans: Scans, start: Points) -> Points:
 
 
 def exact(scans: Scans, start: Points) -> Points:
-    """The motion near `start` as fine voxels tell it; with stretches if they make the scans clearly more alike."""
+    """The motion near `start` as fine voxels tell it; with stretches if they make the scans clearly more
+    alike.
+    """
     heads = [head_of(scan) for scan in scans.fine]
     similarity = scans.in_brains(heads, start, spacing_mm=4.0)
     rigid = _climb(similarity, start[:RIGID], first_mm=1.0, last_mm=0.02)
@@ -170,7 +181,8 @@ def exact(scans: Scans, start: Points) -> Points:
         return rigid
     if stretch(stretched) > STRETCH_LIMIT:
         logger.warning(
-            "baseline and follow-up seem to differ in scale by %.0f %%: check that they show one patient, and the"
+            "baseline and follow-up seem to differ in scale by %.0f %%: check that they show one "
+            "patient, and the"
             " voxel sizes in their headers; they are aligned without a change of scale",
             100 * stretch(stretched),
         )
@@ -179,9 +191,11 @@ def exact(scans: Scans, start: Points) -> Points:
 
 
 def _climb(similarity: Callable[[Points], float], start: Points, first_mm: float, last_mm: float) -> Points:
-    """COBYQA (Ragonneau, Zhang 2024) from `start`: a parabola followed inside a trust region that shrinks from first to last mm.
+    """COBYQA (Ragonneau, Zhang 2024) from `start`: a parabola followed inside a trust region that shrinks
+    from first to last mm.
 
-    It asks for the similarity a fifth as often as Powell's line searches, and asks alike when the scans are swapped.
+    It asks for the similarity a fifth as often as Powell's line searches, and asks alike when the scans are
+    swapped.
     """
     options = {"initial_tr_radius": first_mm, "final_tr_radius": last_mm}
     result = optimize.minimize(lambda motion: -similarity(motion), start, method="COBYQA", options=options)

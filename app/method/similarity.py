@@ -1,4 +1,7 @@
-"""How alike are two heads at a motion between them? Normalised mutual information at points of middle space (Studholme 1999)."""
+"""How alike are two heads at a motion between them?
+
+Normalised mutual information at points of middle space (Studholme 1999).
+"""
 
 from dataclasses import dataclass
 
@@ -16,9 +19,10 @@ RADIUS_MM = 70.0  # of a head: a turn by an angle moves its surface by RADIUS_MM
 RIGID = 6  # numbers of a motion that keeps lengths
 AFFINE = 12
 
-# A motion is six or twelve numbers, mm, from baseline to follow-up: a rotation vector times RADIUS_MM; the shift
-# of the middle of the head; and the logarithm of the stretch (xx, yy, zz, xy, xz, yz) times RADIUS_MM. Its matrix
-# is the exponential of turn and stretch together, so half of the numbers is half of the motion, determinant included.
+# A motion is six or twelve numbers, mm, from baseline to follow-up: a rotation vector times RADIUS_MM; the
+# shift of the middle of the head; and the logarithm of the stretch (xx, yy, zz, xy, xz, yz) times RADIUS_MM.
+# Its matrix is the exponential of turn and stretch together, so half of the numbers is half of the motion,
+# determinant included.
 
 
 def half_matrix(motion: Points, side: int) -> npt.NDArray[np.float64]:
@@ -33,7 +37,9 @@ def half_matrix(motion: Points, side: int) -> npt.NDArray[np.float64]:
 
 
 def displacement_mm(motion: Points, points: Points) -> Points:
-    """How far apart the two scans show what belongs together at points (n, 3) of middle space, from its middle: (n, 3)."""
+    """How far apart the two scans show what belongs together at points (n, 3) of middle space, from its
+    middle: (n, 3).
+    """
     difference = half_matrix(motion, 1) - half_matrix(motion, -1)
     displacement: Points = points @ difference.T + motion[3:6]
     return displacement
@@ -48,7 +54,10 @@ def stretch(motion: Points) -> float:
 
 @dataclass(frozen=True)
 class Head:
-    """A smoothed scan: values (z, y, x) scaled to 0 ... BINS - 1, and the affine from a point to a fractional index."""
+    """A smoothed scan: values (z, y, x) scaled to 0 ...
+
+    BINS - 1, and the affine from a point to a fractional index.
+    """
 
     values: npt.NDArray[np.float32]
     to_index: npt.NDArray[np.float64]  # (3, 3), rows z, y, x
@@ -68,8 +77,8 @@ class Head:
 class Similarity:
     """The similarity as a function of the motion, at fixed points of middle space.
 
-    The points lie on a grid, shaken by `seed` (a regular one would make the scans' own grids show in the similarity),
-    where either scan shows head at `start`, or where both show brain, if `brains` are given.
+    The points lie on a grid, shaken by `seed` (a regular one would make the scans' own grids show in the
+    similarity), where either scan shows head at `start`, or where both show brain, if `brains` are given.
     """
 
     def __init__(
@@ -121,7 +130,9 @@ class Similarity:
 
 
 def head_of(scan: sitk.Image, smoothing_mm: float = 0.0, scaled: bool = True) -> Head:
-    """Blur a scan, by at least 0.6 voxel along each axis (0: not at all), and scale its values to the histogram's bins."""
+    """Blur a scan, by at least 0.6 voxel along each axis (0: not at all), and scale its values to the
+    histogram's bins.
+    """
     spacing = np.array(scan.GetSpacing())
     variance_mm2 = (np.maximum(smoothing_mm, 0.6 * spacing) ** 2).tolist()
     values = grids.array(
@@ -136,7 +147,9 @@ def head_of(scan: sitk.Image, smoothing_mm: float = 0.0, scaled: bool = True) ->
 
 
 def some(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Every eighth voxel or so of a volume of a million and more, in no regular pattern of planes: enough for quantiles."""
+    """Every eighth voxel or so of a volume of a million and more, in no regular pattern of planes: enough for
+    quantiles.
+    """
     return values.ravel()[:: max(1, values.size // 500_000) | 1]
 
 
@@ -149,7 +162,9 @@ def shrunk(scan: sitk.Image, side_mm: float) -> sitk.Image:
 
 
 def flattened(scan: sitk.Image) -> sitk.Image:
-    """Divide a scan by its own mean within some 25 mm: a bias field, unlike between two scans, otherwise pulls them apart (0.5 mm instead of 0.2)."""
+    """Divide a scan by its own mean within some 25 mm: a bias field, unlike between two scans, otherwise
+    pulls them apart (0.5 mm instead of 0.2).
+    """
     from_air = scan - float(np.percentile(some(grids.array(scan)), 0.5))
     coarse = shrunk(from_air, 6.0)
     values = sitk.GetArrayFromImage(coarse)
@@ -165,7 +180,9 @@ def flattened(scan: sitk.Image) -> sitk.Image:
 
 
 def joint_histogram(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """(BINS, BINS); each pair of values is shared out linearly among its four nearest bins, so that the similarity is continuous."""
+    """(BINS, BINS); each pair of values is shared out linearly among its four nearest bins, so that the
+    similarity is continuous.
+    """
     first_a, first_b = a.astype(np.int32), b.astype(np.int32)
     part_a, part_b = a - first_a, b - first_b
     histogram = np.zeros(BINS * BINS)

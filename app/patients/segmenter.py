@@ -67,8 +67,8 @@ class Segmenter:
     ) -> Result:
         """Find the new lesions and write what `outputs` wants.
 
-        The record is written last, so that it marks a whole set. Raises InputError, also for a file that changes
-        while it is read.
+        The record is written last, so that it marks a whole set. Raises InputError, also for a file that
+        changes while it is read.
         """
         masks = [path for path in (brain_mask, baseline_lesions) if path is not None]
         check_apart(outputs.wanted().values(), [*baseline.files, *followup.files, *masks])

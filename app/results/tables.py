@@ -1,4 +1,5 @@
-"""The lesions of a patient as tables: CSV for a spreadsheet, JSON for a program (schemas/lesions.schema.json).
+"""The lesions of a patient as tables: CSV for a spreadsheet, JSON for a program
+(schemas/lesions.schema.json).
 
 Neither names the patient, a file or a folder.
 """
@@ -12,7 +13,8 @@ from .. import __version__
 from ..method.findings import Findings
 from ..method.lesions import Lesion
 
-SCHEMA_VERSION = 2  # of schemas/lesions.schema.json; fields may be added under it, one that goes or changes its meaning raises it
+# of schemas/lesions.schema.json; fields may be added under it, one that goes or changes its meaning raises it
+SCHEMA_VERSION = 2
 
 LESION_FIELDS = (
     "number",
@@ -38,7 +40,9 @@ LESION_FIELDS = (
 
 
 def as_csv(findings: Findings) -> str:
-    """A header and one row a lesion, new ones first; millimetres, probabilities and brightness with three decimals."""
+    """A header and one row a lesion, new ones first; millimetres, probabilities and brightness with three
+    decimals.
+    """
     text = io.StringIO(newline="")
     table = csv.writer(text)
     table.writerow(LESION_FIELDS)

@@ -1,4 +1,6 @@
-"""A result as text to paste into a report: technique, comparison, findings, limits; by a template that a site can replace."""
+"""A result as text to paste into a report: technique, comparison, findings, limits; by a template that a site
+can replace.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,9 @@ Instances = tuple[list[str] | None, list[str] | None]  # DICOM's Instance Number
 
 @dataclass(frozen=True)
 class Heading:
-    """Whom and when a page is about, in a user's own words, and how the text is put: nothing is ever taken from headers."""
+    """Whom and when a page is about, in a user's own words, and how the text is put: nothing is ever taken
+    from headers.
+    """
 
     label: str = ""
     baseline: str = ""  # date or session

@@ -46,7 +46,9 @@ def _command(printed: str) -> list[str]:
 
 
 def _parse(command: list[str]) -> dict[str, Any]:
-    """The parameters that `segment` takes from a command line; fails for one it does not know, or a value it refuses."""
+    """The parameters that `segment` takes from a command line; fails for one it does not know, or a value it
+    refuses.
+    """
     assert command[:4] == ["python", "-m", "app", "segment"]
     parameters: dict[str, Any] = segment.make_context("segment", command[4:]).params
     return parameters
@@ -69,7 +71,9 @@ def test_the_challenge_s_two_files_give_the_challenge_s_command(tmp_path: Path) 
 
 
 def _launch(folder: Path) -> "subprocess.CompletedProcess[str]":
-    """`bosh exec launch` of the challenge's two files in a working directory, without a container: this Python stands for the image's."""
+    """`bosh exec launch` of the challenge's two files in a working directory, without a container: this
+    Python stands for the image's.
+    """
     (folder / "inputs.json").write_text(
         json.dumps({"baseline": "flair_time01.nii.gz", "followup": "flair_time02.nii.gz"})
     )

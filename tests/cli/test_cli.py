@@ -1,4 +1,7 @@
-"""The commands, from files to files. A small untrained network stands in for the trained ones where the answer does not matter."""
+"""The commands, from files to files.
+
+A small untrained network stands in for the trained ones where the answer does not matter.
+"""
 
 import csv
 import dataclasses
@@ -144,7 +147,9 @@ def test_a_bad_scan_ends_in_one_line(
 def test_scans_that_do_not_overlap_are_refused(
     scans: tuple[Path, Path], weights: Path, empty: Path, tmp_path: Path
 ) -> None:
-    """Two brain masks' worth of scan a metre apart on one axis cannot be one patient's; neither can be aligned nor compared."""
+    """Two brain masks' worth of scan a metre apart on one axis cannot be one patient's; neither can be
+    aligned nor compared.
+    """
     flat = sitk.GetImageFromArray(np.random.default_rng(0).random((4, 5, 6)).astype(np.float32))
     storage.write(flat, tmp_path / "crumb.nii.gz")
     result = _run(
@@ -254,7 +259,9 @@ def test_prepare_writes_a_picture(scans: tuple[Path, Path], weights: Path, empty
 def test_a_shared_grid_with_a_moved_head_is_aligned_unless_told_not_to(
     flags: tuple[str, ...], patient: Patient, weights: Path, empty: Path, tmp_path: Path
 ) -> None:
-    """The demo's baseline, its head turned by 0.088 (norm of 0.06, -0.04, 0.05) and moved, resampled onto the follow-up's grid."""
+    """The demo's baseline, its head turned by 0.088 (norm of 0.06, -0.04, 0.05) and moved, resampled onto the
+    follow-up's grid.
+    """
     storage.write(grids.resample(patient.baseline, patient.followup), tmp_path / "time01.nii.gz")
     storage.write(patient.followup, tmp_path / "time02.nii.gz")
     result = _run(
@@ -352,7 +359,10 @@ def test_it_starts_from_any_folder_without_a_home(tmp_path: Path) -> None:
 
 def test_help_imports_neither_torch_nor_simpleitk() -> None:
     """They take seconds; `--help` must not."""
-    code = "import sys, app.cli.main, app.cli.cohort, app.cli.scoring; print(sorted({'torch', 'SimpleITK', 'scipy', 'numpy'} & set(sys.modules)))"
+    code = (
+        "import sys, app.cli.main, app.cli.cohort, app.cli.scoring; print(sorted({'torch', "
+        "'SimpleITK', 'scipy', 'numpy'} & set(sys.modules)))"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
@@ -364,7 +374,9 @@ def test_help_imports_neither_torch_nor_simpleitk() -> None:
 def test_a_stopped_run_leaves_nothing_half_written(
     scans: tuple[Path, Path], weights: Path, empty: Path
 ) -> None:
-    """SIGTERM, as a container is stopped: it ends within 10 s, with the signal's exit code, and without an output."""
+    """SIGTERM, as a container is stopped: it ends within 10 s, with the signal's exit code, and without an
+    output.
+    """
     command = [
         "--verbose",
         "segment",

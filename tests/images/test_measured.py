@@ -17,7 +17,9 @@ def _outside(scan: np.ndarray) -> np.ndarray:
 
 
 def _head(seed: int = 0) -> np.ndarray:
-    """Values from 20 to 100 in a box, 0 around it; one 0 inside, and a channel of 0 from the box's middle to the outside."""
+    """Values from 20 to 100 in a box, 0 around it; one 0 inside, and a channel of 0 from the box's middle to
+    the outside.
+    """
     rng = np.random.default_rng(seed)
     head = np.zeros(SHAPE, np.float32)
     head[6:18, 6:20, 6:22] = rng.uniform(20, 100, (12, 14, 16))
@@ -27,7 +29,9 @@ def _head(seed: int = 0) -> np.ndarray:
 
 
 def test_a_usual_scan_is_left_as_it_is() -> None:
-    """With a background of 0; with one of noise; whole numbers of noise, too, of which many are alike; up to 1e12."""
+    """With a background of 0; with one of noise; whole numbers of noise, too, of which many are alike; up to
+    1e12.
+    """
     rng = np.random.default_rng(0)
     noisy = np.abs(_head() + rng.normal(0, 3, SHAPE)).astype(np.float32)
     for scan in (

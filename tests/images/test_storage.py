@@ -60,7 +60,9 @@ def test_values_are_z_y_x() -> None:
 
 
 def test_ras_turns_left_and_posterior_round() -> None:
-    """Index (z, y, x) = (1, 2, 3) at spacing 1, 1, 2 and origin (10, 20, 30) lies at LPS (13, 22, 32), RAS (-13, -22, 32)."""
+    """Index (z, y, x) = (1, 2, 3) at spacing 1, 1, 2 and origin (10, 20, 30) lies at LPS (13, 22, 32), RAS
+    (-13, -22, 32).
+    """
     volume = sitk.Image(8, 8, 8, sitk.sitkUInt8)
     volume.SetSpacing((1, 1, 2))
     volume.SetOrigin((10, 20, 30))
@@ -68,7 +70,9 @@ def test_ras_turns_left_and_posterior_round() -> None:
 
 
 def test_canonical_grid_covers_the_same_box() -> None:
-    """10 voxels of 3 mm span 30 mm: 30 voxels of 1 mm, the first centre 1 mm before the old first one (-1.5 + 0.5)."""
+    """10 voxels of 3 mm span 30 mm: 30 voxels of 1 mm, the first centre 1 mm before the old first one (-1.5 +
+    0.5).
+    """
     scan = sitk.Image(20, 20, 10, sitk.sitkUInt8)
     scan.SetSpacing((1, 1, 3))
     grid = grids.canonical_grid(scan, 1.0)
@@ -77,7 +81,7 @@ def test_canonical_grid_covers_the_same_box() -> None:
 
 
 def test_canonical_grid_reorders_but_keeps_about_1_mm() -> None:
-    """Axes stored as posterior, superior, left come back as left, posterior, superior, without interpolation."""
+    """Axes stored as posterior, superior, left come back as left, posterior, superior, uninterpolated."""
     scan = sitk.GetImageFromArray(np.random.default_rng(0).random((4, 5, 6)).astype(np.float32))
     scan.SetSpacing((0.95, 1.05, 1.0))
     scan.SetDirection((0, 0, 1, 1, 0, 0, 0, 1, 0))  # columns: x runs to posterior, y to superior, z to left
@@ -97,7 +101,9 @@ def test_moved_grid_moves_each_voxel(scan: sitk.Image) -> None:
 
 
 def test_moved_grid_keeps_stretches_and_leaves_shears_out(scan: sitk.Image) -> None:
-    """A stretch along the grid's axes is exact at each voxel; a shear of 1 % leaves half of it at most, off the middle."""
+    """A stretch along the grid's axes is exact at each voxel; a shear of 1 % leaves half of it at most, off
+    the middle.
+    """
     axes = np.reshape(scan.GetDirection(), (3, 3))
     stretch = sitk.AffineTransform((axes @ np.diag([1.02, 0.99, 1.01]) @ axes.T).ravel().tolist(), (3, -2, 1))
     wanted = [stretch.TransformPoint(corner) for corner in grids.corners(scan).tolist()]

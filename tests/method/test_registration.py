@@ -1,4 +1,4 @@
-"""Alignment of made-up heads moved by known motions. benchmarks/alignment.py does the same with real scans."""
+"""Alignment of made-up heads moved by known motions. benchmarks/alignment.py does so with real scans."""
 
 import logging
 
@@ -81,16 +81,18 @@ def test_a_known_motion_is_recovered(forward: registration.Aligned, small_motion
     """A sixth of a voxel of 3 mm; at 1 mm on real scans the benchmark finds 0.05 to 0.25 mm."""
     assert max(_errors_mm(forward, small_motion)) < 0.5
     assert forward.similarity_after > forward.similarity_before
-    # |rotation| of Euler angles (0.08, -0.05, 0.1): 7.79 degrees by scipy's Rotation.from_matrix(...).magnitude()
+    # |rotation| of Euler angles (0.08, -0.05, 0.1): 7.79 degrees by scipy's
+    # Rotation.from_matrix(...).magnitude()
     assert forward.angle_degrees == pytest.approx(7.79, abs=0.3)
 
 
 def test_each_scan_is_moved_by_half(forward: registration.Aligned) -> None:
-    """The middle lies halfway: going to one scan undoes going to the other, for the turn and for the shift."""
+    """The middle lies halfway: going to one scan undoes going to the other, turn and shift."""
     for point in _points():
         to_baseline = np.subtract(forward.to_baseline.TransformPoint(point), point)
         to_followup = np.subtract(forward.to_followup.TransformPoint(point), point)
-        # half a turn by 4 degrees: the two displacements are opposite but for the turn's second order, 1 - cos 4 degrees of 110 mm
+        # half a turn by 4 degrees: the two displacements are opposite but for the turn's second order, 1 -
+        # cos 4 degrees of 110 mm
         np.testing.assert_allclose(
             to_baseline, -to_followup, atol=2 * 110 * (1 - np.cos(np.radians(4))) + 0.1
         )
@@ -113,7 +115,9 @@ def test_swapped_scans_give_the_inverse(
 def test_how_the_voxels_are_stored_does_not_matter(
     patient: Patient, moved: sitk.Image, forward: registration.Aligned, axes: str
 ) -> None:
-    """The same voxels at the same places, in another order: the same motion to 0.1 mm (coarse grids start at another corner)."""
+    """The same voxels at the same places, in another order: the same motion to 0.1 mm (coarse grids start at
+    another corner).
+    """
     stored = sitk.DICOMOrient(moved, axes)
     assert stored.GetDirection() != moved.GetDirection()
     assert _apart_mm(registration.align(patient.followup, stored), forward) < 0.1
@@ -192,7 +196,9 @@ def moved_on_one_grid(
 
 
 def test_a_right_header_is_not_made_worse(patient: Patient) -> None:
-    """Noise of 3 % of the brain's signal, another contrast, a little bias: used bit for bit, not moved by an estimate."""
+    """Noise of 3 % of the brain's signal, another contrast, a little bias: used bit for bit, not moved by an
+    estimate.
+    """
     values = grids.array(patient.followup)
     noise = np.random.default_rng(0).normal(0, 3, values.shape)
     bias = np.exp(0.2 * np.linspace(-1, 1, values.shape[2]))
@@ -226,7 +232,10 @@ def test_a_wrong_header_is_found(
 
 
 def test_a_change_of_scale_is_found(patient: Patient) -> None:
-    """2 % along one axis, -1 % along another, 1 % of shear: a scanner's. Both halves share the determinant."""
+    """2 % along one axis, -1 % along another, 1 % of shear: a scanner's.
+
+    Both halves share the determinant.
+    """
     scanner = sitk.AffineTransform([1.02, 0.01, 0, 0, 0.99, 0, 0, 0, 1.0], [3, -2, 1], [0, 0, 0])
     aligned = registration.align(patient.followup, _moved(patient.followup, scanner, (3.0, 3.0, 3.0)))
     assert (

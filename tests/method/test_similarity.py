@@ -7,7 +7,10 @@ from app.method import similarity
 
 
 def test_similarity_by_hand() -> None:
-    """Two values in one proportion tell each other, H(a) = H(b) = H(a, b): 2. Independent ones, H(a, b) = H(a) + H(b): 1."""
+    """Two values in one proportion tell each other, H(a) = H(b) = H(a, b): 2.
+
+    Independent ones, H(a, b) = H(a) + H(b): 1.
+    """
     same = np.diag([0.5, 0.5])
     independent = np.full((2, 2), 0.25)
     for joint, wanted in ((same, 2.0), (independent, 1.0)):

@@ -20,8 +20,9 @@ from tests.made_up_alignment import made_up_alignment
 def make_result(*, has_new: bool = True, fast: bool = False) -> Result:
     """A ball of a brain in 64 x 60 x 56 voxels of 1 mm, turned against the follow-up.
 
-    Lesion 1 is 6 x 6 x 6 voxels on the patient's left, lesion 2 is 4 x 4 x 4 on the right, both new; lesion 3 is 3 x 3 x 3
-    and vanished; 4 is 2 x 2 x 2 and only possible. Without the new ones, those two are 1 and 2; `fast` has none vanished.
+    Lesion 1 is 6 x 6 x 6 voxels on the patient's left, lesion 2 is 4 x 4 x 4 on the right, both new; lesion 3
+    is 3 x 3 x 3 and vanished; 4 is 2 x 2 x 2 and only possible. Without the new ones, those two are 1 and 2;
+    `fast` has none vanished.
     """
     grid = sitk.Image(64, 60, 56, sitk.sitkUInt8)
     grid.SetOrigin((-31.5, -29.5, -27.5))

@@ -1,4 +1,4 @@
-"""The report in a real browser, from file://, without a network: headless Chromium draws WebGL in software."""
+"""The report in a real browser, from file://, without a network: Chromium draws WebGL in software."""
 
 import base64
 import json
@@ -76,7 +76,9 @@ class Page:
         ]
 
     def requested(self) -> list[str]:
-        """Addresses that the report asked for since this was last asked; the browser's own start page is not the report's."""
+        """Addresses that the report asked for since this was last asked; the browser's own start page is not
+        the report's.
+        """
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
         return [request["request"]["url"] for request in sent if request["documentURL"].startswith("file:")]
@@ -90,7 +92,8 @@ class Page:
 
     def crosshair_ras_mm(self, viewer: int) -> list[float]:
         place: list[float] = self.ask(
-            f"return Array.from(viewers[{viewer}].frac2mm(viewers[{viewer}].scene.crosshairPos, 0, true)).slice(0, 3)"
+            f"return Array.from(viewers[{viewer}].frac2mm(viewers[{viewer}].scene.crosshairPos, 0, "
+            "true)).slice(0, 3)"
         )
         return place
 
@@ -156,10 +159,12 @@ def test_it_loads_without_a_complaint_or_a_request(browser: Page, file: Path) ->
 def test_its_policy_stops_requests_and_scripts_that_are_not_its_own(page: Page) -> None:
     page.requested()
     refused = page.driver.execute_async_script(
-        "const done = arguments[0]; fetch('http://127.0.0.1:9/').then(() => done('sent'), () => done('refused'))"
+        "const done = arguments[0]; fetch('http://127.0.0.1:9/').then(() => done('sent'), () => "
+        "done('refused'))"
     )
     page.ask(
-        "const script = document.createElement('script'); script.textContent = 'window.foreign = true'; document.head.append(script)"
+        "const script = document.createElement('script'); script.textContent = 'window.foreign = "
+        "true'; document.head.append(script)"
     )
     assert refused == "refused"
     assert page.ask("return window.foreign === undefined")
@@ -228,7 +233,8 @@ def test_a_click_in_one_scan_moves_the_crosshair_in_the_other(page: Page) -> Non
         canvas, -canvas.size["width"] // 4, -canvas.size["height"] // 4
     ).click().perform()
     page.wait_for(
-        "return viewers[0].scene.crosshairPos.every((side, axis) => Math.abs(side - viewers[1].scene.crosshairPos[axis]) < 1e-3)"
+        "return viewers[0].scene.crosshairPos.every((side, axis) => Math.abs(side - "
+        "viewers[1].scene.crosshairPos[axis]) < 1e-3)"
     )
     assert np.abs(np.subtract(page.crosshair_ras_mm(1), before)).max() > 2
 
@@ -238,7 +244,8 @@ def test_flicker_shows_one_scan_after_the_other_in_one_place(page: Page) -> None
     page.wait_for("return panes.dataset.show === 'baseline'")
     page.wait_for("return panes.dataset.show === 'followup'")
     places = page.ask(
-        "return [...document.querySelectorAll('.pane')].map(pane => [pane.getBoundingClientRect().x, pane.getBoundingClientRect().y])"
+        "return [...document.querySelectorAll('.pane')].map(pane => "
+        "[pane.getBoundingClientRect().x, pane.getBoundingClientRect().y])"
     )
     assert places[0] == places[1]
     page.click("input[name=show][value=baseline]")
@@ -254,7 +261,8 @@ def test_flicker_shows_one_scan_after_the_other_in_one_place(page: Page) -> None
 def test_one_scan_alone_is_drawn_at_its_new_size(page: Page, tmp_path: Path) -> None:
     page.click("input[name=show][value=followup]")
     page.wait_for(
-        "return viewers[1].canvas.width === Math.round(viewers[1].canvas.clientWidth * window.devicePixelRatio)"
+        "return viewers[1].canvas.width === Math.round(viewers[1].canvas.clientWidth * "
+        "window.devicePixelRatio)"
     )
     shown = page.picture("#followup-canvas", tmp_path)
     assert (shown.max(axis=-1) > 60).mean() > 0.05
@@ -273,7 +281,9 @@ def test_the_crosshair_can_be_put_away(page: Page, tmp_path: Path) -> None:
 
 
 def test_the_window_is_that_of_the_pictures_and_of_the_viewer(page: Page, tmp_path: Path) -> None:
-    """White at 2.5 instead of 1.8 times the brain's mode: all is darker by 1.8 / 2.5, in the viewer and in the pictures."""
+    """White at 2.5 instead of 1.8 times the brain's mode: all is darker by 1.8 / 2.5, in the viewer and in
+    the pictures.
+    """
     page.click("input[name=planes][value='0']")
     page.click("#crosshair")
     page.click("#overlay")
@@ -324,7 +334,8 @@ def test_without_webgl_the_page_says_so_and_the_slices_stay(file: Path, tmp_path
         page.click("tr[data-lesion='2']")
         assert page.ask("return document.querySelector('.lesion.chosen').dataset.lesion") == "2"
         pictures = page.ask(
-            "return [...document.querySelectorAll('.shade')].map(one => getComputedStyle(one).backgroundImage.slice(0, 15))"
+            "return [...document.querySelectorAll('.shade')].map(one => "
+            "getComputedStyle(one).backgroundImage.slice(0, 15))"
         )
         assert set(pictures) == {'url("data:image'}
         assert page.complaints() == []

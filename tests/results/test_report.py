@@ -125,7 +125,9 @@ def test_more_lesions_than_are_pictured_are_all_in_the_table(
 
 
 def test_the_viewer_s_volumes_lie_where_the_follow_up_does(result: Result, tmp_path: Path) -> None:
-    """Middle space is turned against the follow-up: the middle of each outline, in the viewer's file, lies where the table says."""
+    """Middle space is turned against the follow-up: the middle of each outline, in the viewer's file, lies
+    where the table says.
+    """
     page = report.page(result)
     packed = re.search(r'id="outlines-volume">([^<]+)<', page).group(1)  # type: ignore[union-attr]
     (tmp_path / "outlines.nii.gz").write_bytes(base64.b64decode(packed))
@@ -154,7 +156,7 @@ def test_an_outline_leaves_the_lesion_in_sight() -> None:
 
 
 def test_a_lesion_on_the_left_is_drawn_on_the_right_between_r_and_l(result: Result) -> None:
-    """The first lesion lies in the patient's left half, the second in the right one: radiological convention."""
+    """The first lesion lies in the patient's left half, the second in the right: radiological convention."""
     page = report.page(result)
     seen = page.split('aria-label="from above"')[1]
     width = int(re.search(r'viewBox="0 0 (\d+)', seen).group(1))  # type: ignore[union-attr]
@@ -179,14 +181,18 @@ def test_the_vendored_viewer_is_the_one_whose_hash_is_kept() -> None:
 
 
 def test_an_outline_by_hand() -> None:
-    """One pixel, row 1 and column 2: its upper and lower edges from x = 2, its left and right edges from y = 1."""
+    """One pixel, row 1 and column 2: its upper and lower edges from x = 2, its left and right edges from y =
+    1.
+    """
     mask = np.zeros((3, 4), dtype=bool)
     mask[1, 2] = True
     assert picture.outline_path(mask) == "M2 1h1M2 2h1M2 1v1M3 1v1"
 
 
 def test_a_slice_as_read_on_screen() -> None:
-    """A bright voxel superior, posterior and left of the centre: right of an axial slice's middle and below it, above it in a coronal one."""
+    """A bright voxel superior, posterior and left of the centre: right of an axial slice's middle and below
+    it, above it in a coronal one.
+    """
     scan = np.zeros((9, 9, 9), dtype=np.float32)
     scan[6, 7, 5] = picture.BRIGHTEST
     nothing = np.zeros(scan.shape, dtype=bool)
