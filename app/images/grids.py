@@ -28,7 +28,7 @@ def like(values: npt.NDArray[np.generic], reference: sitk.Image) -> sitk.Image:
 
 
 def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
-    """Whether voxels with one index lie at one place: no corner is off by more than a hundredth of a voxel."""
+    """Whether voxels with one index lie at one place, to a hundredth of a voxel at every corner."""
     if a.GetSize() != b.GetSize():
         return False
     tolerance = 0.01 * min(a.GetSpacing())
