@@ -40,7 +40,7 @@ def write_report(result: Result, series: Series, path: Path) -> None:
         report = hd.sr.MeasurementReport(
             observation_context=hd.sr.ObservationContext(observer_device_context=observer),
             procedure_reported=codes.LN.BrainMRI,
-            imaging_measurements=[_group(lesion, series) for lesion in listed] or None,
+            imaging_measurements=[_total(result), *(_group(lesion, series) for lesion in listed)],
             title=codes.DCM.ImagingMeasurementReport,
         )
         document = hd.sr.Comprehensive3DSR(
@@ -65,6 +65,17 @@ def write_report(result: Result, series: Series, path: Path) -> None:
     document.SoftwareVersions, document.DeviceSerialNumber = __version__, __version__
     with writing(path) as unfinished:
         document.save_as(unfinished)
+
+
+def _total(result: Result) -> hd.sr.MeasurementsAndQualitativeEvaluations:
+    """The volume of all new lesions together, 0 where there is none."""
+    volume_mm3 = round(1000 * result.volume_ml, 1)
+    return hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier="all new lesions"),
+        finding_type=codes.SCT.Lesion,
+        finding_sites=[hd.sr.FindingSite(codes.SCT.Brain)],
+        measurements=[hd.sr.Measurement(codes.SCT.Volume, volume_mm3, codes.UCUM.CubicMillimeter)],
+    )
 
 
 def _group(lesion: Lesion, series: Series) -> hd.sr.MeasurementsAndQualitativeEvaluations:

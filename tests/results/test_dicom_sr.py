@@ -49,6 +49,8 @@ def test_each_lesion_is_a_group_with_its_size_and_what_became_of_it(
             group.get_qualitative_evaluations()[0].value.meaning,
             float(group.get_measurements()[0].value),
         )
-        for group in groups
+        for group in groups[1:]
     ]
+    assert groups[0].tracking_identifier == "all new lesions"
+    assert float(groups[0].get_measurements()[0].value) == 280.0
     assert told == [("lesion 1", "New", 216.0), ("lesion 2", "New", 64.0), ("lesion 3", "Vanished", 27.0)]
