@@ -104,14 +104,16 @@ def _dicom(folder: Path) -> str:
     found = grids.array(series.read())
     if not np.isfinite(found).all() or found.min() < 0:
         return "a scan that is not finite, or below 0"
-    for k, one in enumerate(series.slices):
+    slices = []
+    for one in series.slices:
         header = pydicom.dcmread(one.file)
         if "PerFrameFunctionalGroupsSequence" in header or "TransferSyntaxUID" not in header.file_meta:
-            continue
+            return ""
         slope, intercept = (header.get(name) for name in ("RescaleSlope", "RescaleIntercept"))
-        theirs = header.pixel_array * float(1 if slope in (None, "") else slope) + float(intercept or 0)
-        if theirs.min() > 0 and not np.allclose(found[k], theirs, rtol=1e-4):
-            return f"other values than pydicom's in slice {k}"
+        slices.append(header.pixel_array * float(1 if slope in (None, "") else slope) + float(intercept or 0))
+    theirs = np.stack(slices)
+    if theirs.min() >= 0 and not np.allclose(found, theirs, rtol=1e-4):  # below 0 all is shifted
+        return "other values than pydicom's"
     return ""
 
 
