@@ -43,7 +43,7 @@ def main() -> None:
 
 def risen(case: Case) -> npt.NDArray[np.float32]:
     """(z, y, x) 1 where the follow-up is bright and brighter than the baseline, else 0."""
-    z = [4 * (channel - 1) for channel in case.channels]  # as training/synthesis.py counts
+    z = [4 * (channel - 1) for channel in case.channels]  # as training/synthesis counts
     z = [ndimage.gaussian_filter(scan - np.median(scan[case.brain]), SMOOTHING_MM) for scan in z]
     deep = ndimage.distance_transform_edt(case.brain) > INSIDE_MM
     return ((z[1] - z[0] > RISE_Z) & (z[1] > LEVEL_Z) & deep).astype(np.float32)

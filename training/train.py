@@ -46,6 +46,34 @@ OPEN_DATA = "open data of training/README.md; patients 01, 03, P14 and P2 for va
 
 
 def main() -> None:
+    parser = argument_parser()
+    arguments = parser.parse_args()
+
+    def given(*names: str) -> dict[str, Any]:
+        return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+    if arguments.head is not None and (arguments.fold is not None or not 0 <= arguments.head <= 1):
+        parser.error(
+            "--head: wanted a share between 0 and 1, without --fold, whose patches are the challenge's"
+        )
+    recipe = TrainConfig() if arguments.fold is None else PAPER_RECIPE
+    patches = dataclasses.replace(recipe.patches, **given("patch", "iqda", "head"))
+    settings = given("steps", "seed", "batch", "features", "dropout", "loss", "precision", "validate_steps")
+    config = dataclasses.replace(recipe, patches=patches, **settings)
+    device = processes.join(arguments.device)
+    train(
+        arguments.prepared,
+        arguments.run,
+        config,
+        device,
+        arguments.fold,
+        arguments.minutes,
+        start=arguments.start,
+    )
+    processes.leave()
+
+
+def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=(
             "Train the lesion network on prepared arrays. What is left out is as the recipe "
@@ -88,30 +116,7 @@ def main() -> None:
         help="wall-clock after which the run stops, to go on when called again",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    arguments = parser.parse_args()
-
-    def given(*names: str) -> dict[str, Any]:
-        return {name: value for name in names if (value := getattr(arguments, name)) is not None}
-
-    if arguments.head is not None and (arguments.fold is not None or not 0 <= arguments.head <= 1):
-        parser.error(
-            "--head: wanted a share between 0 and 1, without --fold, whose patches are the challenge's"
-        )
-    recipe = TrainConfig() if arguments.fold is None else PAPER_RECIPE
-    patches = dataclasses.replace(recipe.patches, **given("patch", "iqda", "head"))
-    settings = given("steps", "seed", "batch", "features", "dropout", "loss", "precision", "validate_steps")
-    config = dataclasses.replace(recipe, patches=patches, **settings)
-    device = processes.join(arguments.device)
-    train(
-        arguments.prepared,
-        arguments.run,
-        config,
-        device,
-        arguments.fold,
-        arguments.minutes,
-        start=arguments.start,
-    )
-    processes.leave()
+    return parser
 
 
 def train(
