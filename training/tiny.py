@@ -13,6 +13,7 @@ from scipy import ndimage
 from app.images import storage
 
 SIDE = 56  # voxels of 1 mm; preprocessing wants 50 ml of brain
+CHALLENGE_MM = 1.6  # voxels of the challenge's pairs: alignment wants 200 ml of head
 CENTRE = np.full(3, (SIDE - 1) / 2)
 
 
@@ -55,11 +56,15 @@ def write_challenge(folder: Path, rng: np.random.Generator) -> None:
         for _ in range(lesions):
             new |= _ball(CENTRE + rng.uniform(-8, 8, 3), 4)
         old = _ball(CENTRE + rng.uniform(-8, 8, 3), 3)
-        _write(patient / "flair_time01_on_middle_space.nii.gz", _flair(old, rng) * inside)
-        _write(patient / "flair_time02_on_middle_space.nii.gz", _flair(old | new, rng) * inside)
+        _write(patient / "flair_time01_on_middle_space.nii.gz", _flair(old, rng) * inside, CHALLENGE_MM)
+        _write(patient / "flair_time02_on_middle_space.nii.gz", _flair(old | new, rng) * inside, CHALLENGE_MM)
         for name in ("ground_truth", *(f"ground_truth_expert{expert}" for expert in (1, 2, 3))):
-            _write(patient / f"{name}.nii.gz", (new & ~old).astype(np.uint8))
-        _write(patient / "ground_truth_expert4.nii.gz", ndimage.binary_erosion(new & ~old).astype(np.uint8))
+            _write(patient / f"{name}.nii.gz", (new & ~old).astype(np.uint8), CHALLENGE_MM)
+        _write(
+            patient / "ground_truth_expert4.nii.gz",
+            ndimage.binary_erosion(new & ~old).astype(np.uint8),
+            CHALLENGE_MM,
+        )
 
 
 def _labels(radius: float) -> npt.NDArray[np.int_]:
@@ -87,8 +92,10 @@ def _distance(centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.sqrt((offsets**2).sum(axis=0))  # type: ignore[no-any-return]
 
 
-def _write(path: Path, values: npt.NDArray[np.generic]) -> None:
-    storage.write(sitk.GetImageFromArray(values), path)
+def _write(path: Path, values: npt.NDArray[np.generic], spacing_mm: float = 1.0) -> None:
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing([spacing_mm] * 3)
+    storage.write(image, path)
 
 
 def main() -> None:
