@@ -1,6 +1,7 @@
 """What was warned about while a block ran?"""
 
 import logging
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ def warned(words: Mapping[str, str] | None = None) -> Iterator[list[str]]:
     """A list that fills with what this package warns about in this thread; the warnings are shown as ever,
     too.
 
-    `words` replaces what must not be kept, such as a path, which may name a patient: {path: "baseline"}.
+    `words` are the roles of paths, which may name a patient: {path: "baseline"} (`in_roles`).
     """
     listener = _Listener(words or {})
     package = logging.getLogger(__package__)
@@ -32,7 +33,18 @@ class _Listener(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.thread != self.thread:
             return
-        text = record.getMessage()
-        for word, other in self.words.items():
-            text = text.replace(word, other)
-        self.heard.append(text)
+        self.heard.append(in_roles(record.getMessage(), self.words))
+
+
+def in_roles(text: str, roles: Mapping[str, str]) -> str:
+    """A message with each scan's role for its path: 'baseline: odd' for 'P1/a.nii: odd'.
+
+    A path is replaced where it begins the message, as ours do, and elsewhere if nothing else can be meant.
+    What lies below it, such as a slice of a DICOM folder, is not named either.
+    """
+    for path, role in sorted(roles.items(), key=lambda pair: -len(pair[0])):
+        below = r"(?:/[^:;,()]*?)?(?=[:;,()]|\s|$)"
+        text = re.sub(rf"^{re.escape(path)}{below}", role.replace("\\", r"\\"), text)
+        if "/" in path or "." in path:
+            text = re.sub(rf"(?<![\w./-]){re.escape(path)}{below}", role.replace("\\", r"\\"), text)
+    return text

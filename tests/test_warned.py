@@ -3,7 +3,9 @@
 import logging
 import threading
 
-from app.warned import warned
+import pytest
+
+from app.warned import in_roles, warned
 
 logger = logging.getLogger("app.somewhere")
 
@@ -32,3 +34,19 @@ def test_another_thread_s_warnings_are_its_own() -> None:
         thread.start()
         thread.join()
     assert heard == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1: 11 voxels of 1 mm", "baseline: 11 voxels of 1 mm"),
+        ("1/2: odd", "follow-up: odd"),
+        ("1/2/Doe^Jane.dcm: odd", "follow-up: odd"),
+        ("11: odd", "11: odd"),
+        ("the same as 1/2, which is odd", "the same as follow-up, which is odd"),
+        ("the same as /x1/2", "the same as /x1/2"),
+    ],
+)
+def test_a_role_stands_for_a_path_and_for_nothing_else(text: str, said: str) -> None:
+    """A folder called 1, and another inside it; what lies below a scan's folder is not named either."""
+    assert in_roles(text, {"1": "baseline", "1/2": "follow-up"}) == said

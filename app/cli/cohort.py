@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..files import locked
-from .options import fast_option, machine_options, steps_options
+from .options import fast_option, machine_options, steps_options, strict_option
 
 if TYPE_CHECKING:
     from ..method.registration import Register
@@ -41,6 +41,7 @@ SOURCE_HELP = "Folder of patients, BIDS data set, or CSV table with the columns 
 @click.option(
     "--scheduler", help="Give the patients to the Dask cluster at this address, such as tcp://10.0.0.1:8786."
 )
+@strict_option
 @steps_options
 @fast_option
 @machine_options
@@ -49,6 +50,7 @@ def run(
     output: Path,
     jobs: int,
     scheduler: str | None,
+    strict: bool,
     preprocessing: "Chain",
     register: "Register",
     fast: bool,
@@ -102,9 +104,13 @@ def run(
 
     failed = [f"{outcome.patient}: {outcome.problem}" for outcome in ended if outcome.record is None]
     skipped = sum(outcome.skipped for outcome in ended)
+    warnings = sum(len(outcome.record.warnings) for outcome in ended if outcome.record is not None)
+    warned = f", {warnings} warning{'' if warnings == 1 else 's'}" if warnings else ""
     before = f" ({skipped} of them before)" if skipped else ""
-    click.echo(f"{len(ended) - len(failed)} of {len(cases)} patients done{before}: {output / 'summary.csv'}")
+    click.echo(
+        f"{len(ended) - len(failed)} of {len(cases)} patients done{before}{warned}: {output / 'summary.csv'}"
+    )
     for failure in (*problems, *failed):
         click.echo(f"Error: {failure}", err=True)
-    if problems or failed:
+    if problems or failed or (strict and warnings):
         sys.exit(1)

@@ -11,7 +11,7 @@ from .. import __version__
 from ..errors import InputError
 from ..files import check_apart, check_free
 from . import speech
-from .options import WEIGHTS, fast_option, machine_options, scan_options
+from .options import WEIGHTS, fast_option, machine_options, scan_options, strict_option
 from .speech import speech_options
 
 if TYPE_CHECKING:  # torch and SimpleITK take seconds to import: --help must not wait for them
@@ -133,6 +133,7 @@ def main(ctx: click.Context) -> None:
     help="Mask of the lesions at baseline, on its grid, if they are drawn: what lies in them is old.",
 )
 @fast_option
+@strict_option
 @machine_options
 @click.pass_context
 def segment(
@@ -152,6 +153,7 @@ def segment(
     record: Path | None,
     baseline_lesions: Path | None,
     fast: bool,
+    strict: bool,
     baseline_series: str | None,
     followup_series: str | None,
     brain_mask: Path | None,
@@ -190,6 +192,8 @@ def segment(
     click.echo(f"{result.in_words()}: {output}")
     for sentence in words.summary(result):
         click.echo(sentence)
+    if strict and result.warnings:
+        sys.exit(1)
 
 
 @main.command()

@@ -48,6 +48,9 @@ def fast_option(command: Any) -> Any:
     )(command)
 
 
+strict_option = click.option("--strict", is_flag=True, help="Exit with 1 if there was a warning, too.")
+
+
 def scan_options(command: Any) -> Any:
     """A patient's two scans, and how they are prepared."""
     command = steps_options(command)

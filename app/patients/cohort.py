@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import logging
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from ..images.scan import Scan
 from ..results import index, record
 from ..results.outputs import Outputs
 from ..results.record import Record
+from ..warned import in_roles
 from . import bids, cases
 from .cases import Case
 from .segmenter import Segmenter
@@ -124,10 +126,7 @@ def segment_case(case: Case, output: Path, segmenter: Segmenter) -> Outcome:
 
 
 def _failed(case: Case, error: InputError, words: Mapping[str, str]) -> Outcome:
-    problem = str(error).splitlines()[0]
-    for name, word in words.items():
-        problem = problem.replace(name, word)
-    return Outcome(case.name, None, problem)
+    return Outcome(case.name, None, in_roles(str(error).splitlines()[0], words))
 
 
 def _remove(outputs: Outputs) -> None:
@@ -159,8 +158,13 @@ def outcome_of(case: Case, future: Future) -> Outcome:
     if error is None:
         outcome: Outcome = future.result()
         return outcome
-    logger.error("%s: unexpected error; please report it", case.name, exc_info=error)
-    return Outcome(case.name, None, f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    problem = (
+        f"unexpected {type(error).__name__} in {Path(last.filename).name}, line {last.lineno}; "
+        "please report this line, which quotes nothing of the scans"
+    )
+    logger.error("%s: %s", case.name, problem)
+    return Outcome(case.name, None, problem)
 
 
 def write_summary(outcomes: Sequence[Outcome], path: Path) -> None:

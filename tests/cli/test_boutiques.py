@@ -132,6 +132,7 @@ def test_every_input_reaches_its_option(tmp_path: Path) -> None:
             "label": "A",
             "baseline_lesions": "old.nii.gz",
             "fast": True,
+            "strict": True,
             "brain_mask": "brain.nii.gz",
             "preprocessing": "native",
             "register": "always",
@@ -144,6 +145,7 @@ def test_every_input_reaches_its_option(tmp_path: Path) -> None:
             "label": "patient 7",
             "baseline_lesions": "old.nii.gz",
             "fast": True,
+            "strict": True,
         },
     }
     assert set(values) == {one["id"] for one in _descriptor()["inputs"]}
