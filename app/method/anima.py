@@ -12,22 +12,26 @@ its three parts.
 import configparser
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import SimpleITK as sitk
 
 from ..errors import InputError
+from ..files import temporary
 from ..images import grids, storage
 
 SECTION, KEYS = "anima-scripts", ("anima", "anima-scripts-public-root", "extra-data-root")
 EXTRACTION = Path("brain_extraction", "animaAtlasBasedBrainExtraction.py")
 ATLAS = (Path("icc_atlas", "Reference_T1.nrrd"), Path("icc_atlas", "BrainMask.nrrd"))
 LFS_POINTER = b"version https://git-lfs"  # what a clone without Git LFS holds instead of an image
+# brightest voxel of the copies that the extraction sees: Anima drops blocks whose spread is below 5
+RANGE = 1000.0
+FAILED = "failed"  # names the first program of the extraction that failed
 CHAIN = (
     "animaImageArithmetic",
     "animaThrImage",
@@ -114,15 +118,22 @@ def preprocess(
     With `denoise`, non-local means after N4; with a `template`, intensities matched to that FLAIR scan at the
     end. Raises InputError if a program fails or no brain is found.
     """
-    with TemporaryDirectory(prefix="anima-") as folder:
-        run = _Programs(anima, Path(folder))
+    with temporary() as folder:
+        if set("<>&") & set(str(folder)):
+            raise InputError(
+                f"{folder.parent}: a temporary folder with <, > or & in its path, which Anima's XML files "
+                "cannot hold; wanted another: set TMPDIR"
+            )
+        run = _Programs(anima, folder)
         scans = [run.file("baseline"), run.file("followup")]
         for scan, path in zip((baseline, followup), scans, strict=True):
             storage.write(scan, path)
+            storage.write(scan * (RANGE / float(grids.array(scan).max())), run.file(f"{path.stem}_scaled"))
 
         brains = [
             run.extraction(
-                "-i", scan, "--brain", run.file(f"{scan.stem}_brain"), "--mask", run.file(f"{scan.stem}_mask")
+                *("-i", run.file(f"{scan.stem}_scaled")),
+                *("--brain", run.file(f"{scan.stem}_brain"), "--mask", run.file(f"{scan.stem}_mask")),
             )
             for scan in scans
         ]
@@ -192,7 +203,7 @@ class _Programs:
         """
         settings = self.folder / ".anima" / "config.txt"
         settings.parent.mkdir(exist_ok=True)
-        folders = (self.anima.programs, self.anima.scripts, self.anima.atlas)
+        folders = (self._watched(), self.anima.scripts, self.anima.atlas)
         settings.write_text(
             "\n".join(
                 [f"[{SECTION}]", *(f"{key} = {folder}/" for key, folder in zip(KEYS, folders, strict=True))]
@@ -200,6 +211,37 @@ class _Programs:
             encoding="utf-8",
         )
         return self._run(EXTRACTION.name, [sys.executable, self.anima.scripts / EXTRACTION, *arguments])
+
+    def _watched(self) -> Path:
+        """A folder of scripts with the names of Anima's programs: each runs its own.
+
+        The first that fails is noted: the extraction script goes on when one of its programs fails.
+        """
+        folder = self.folder / "watched"
+        folder.mkdir(exist_ok=True)
+        failed = shlex.quote(str(self.folder / FAILED))
+        for name in (*CHAIN, *CALLED_BY_EXTRACTION):
+            program, said = (
+                shlex.quote(str(self.anima.programs / name)),
+                shlex.quote(str(folder / f"{name}.said")),
+            )
+            script = folder / name
+            script.write_text(
+                f'#!/bin/sh\n{program} "$@" 2> {said}\ncode=$?\ncat {said} >&2\n'
+                f"[ $code = 0 ] || [ -e {failed} ] || "
+                f'echo "{name}: exit code $code, $(tail -n 1 {said})" > {failed}\n'
+                "exit $code\n",
+                encoding="utf-8",
+            )
+            script.chmod(0o700)
+        return folder
+
+    def _check_watched(self) -> None:
+        """Raise InputError for the first program of the extraction that failed."""
+        failed = self.folder / FAILED
+        if failed.is_file():
+            line = " ".join(failed.read_text(encoding="utf-8", errors="replace").split())
+            raise InputError(f"{EXTRACTION.name}: {line}; wanted 0")
 
     def _run(self, name: str, command: Sequence[str | Path]) -> Path:
         threads = str(sitk.ProcessObject.GetGlobalDefaultNumberOfThreads())
@@ -223,6 +265,8 @@ class _Programs:
             raise InputError(
                 f"{command[0]}: cannot be started ({error.strerror}); wanted a program for this machine"
             ) from error
+        if name == EXTRACTION.name:
+            self._check_watched()
         said = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
         last = said[-1] if said else "nothing on stderr"
         if ended.returncode != 0:

@@ -69,8 +69,8 @@ def _commands(folder: Path) -> list[str]:
 
 
 EXTRACT_AND_JOIN = [
-    "extraction -i baseline --brain baseline_brain --mask baseline_mask",
-    "extraction -i followup --brain followup_brain --mask followup_mask",
+    "extraction -i baseline_scaled --brain baseline_brain --mask baseline_mask",
+    "extraction -i followup_scaled --brain followup_brain --mask followup_mask",
     "animaImageArithmetic -i baseline_mask -a followup_mask -o both",
     "animaThrImage -i both -t 0.5 -o union",
 ]
@@ -130,6 +130,15 @@ def test_nothing_is_left_behind(installed: Path, scan: sitk.Image, monkeypatch: 
     assert list(temporary.iterdir()) == []
 
 
+def test_a_temporary_folder_that_xml_cannot_name_is_refused(
+    installed: Path, scan: sitk.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (installed / "a<b").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(installed / "a<b"))
+    with pytest.raises(InputError, match="a<b: a temporary folder with <"):
+        anima.preprocess(scan, scan, anima.find())
+
+
 @pytest.mark.parametrize(
     ("script", "message"),
     [
@@ -174,6 +183,38 @@ def test_an_extraction_that_ends_well_without_a_mask(installed: Path, scan: sitk
         InputError, match=r"animaAtlasBasedBrainExtraction.py: exit code 0 but no result, no atlas"
     ):
         anima.preprocess(scan, scan, anima.find())
+
+
+def test_the_first_program_of_the_extraction_that_fails_is_named(installed: Path, scan: sitk.Image) -> None:
+    """Though the script goes on, and even ends with a mask."""
+    script = installed / "scripts" / anima.EXTRACTION
+    call = """
+import subprocess
+programs = settings.get("anima-scripts", "anima")
+for name in ("animaConvertImage", "animaPyramidalBMRegistration", "animaCreateImage"):
+    subprocess.call([programs + name, "-i", sys.argv[2], "-o", "x.nrrd"])
+"""
+    script.write_text(script.read_text() + call)
+    anima.preprocess(scan, scan, anima.find())
+    for name in ("animaPyramidalBMRegistration", "animaCreateImage"):
+        _program(installed, name, "#!/bin/sh\necho 'too few blocks' >&2\nexit 3\n")
+    with pytest.raises(InputError) as failure:
+        anima.preprocess(scan, scan, anima.find())
+    assert str(failure.value) == (
+        "animaAtlasBasedBrainExtraction.py: animaPyramidalBMRegistration: "
+        "exit code 3, too few blocks; wanted 0"
+    )
+
+
+def test_the_extraction_sees_copies_of_a_fixed_range(installed: Path, scan: sitk.Image) -> None:
+    """Anima drops blocks whose spread is below an absolute number. The scans themselves stay as they are."""
+    script = installed / "scripts" / anima.EXTRACTION
+    script.write_text(script.read_text() + f"shutil.copy(sys.argv[2], {str(installed / 'seen.nrrd')!r})\n")
+    dim = scan * 0.01
+    corrected = anima.preprocess(dim, dim, anima.find())
+    seen = grids.array(storage.read(installed / "seen.nrrd"))
+    assert seen.max() == pytest.approx(1000, rel=1e-5)
+    np.testing.assert_array_equal(grids.array(corrected.baseline), grids.array(dim))
 
 
 def test_an_empty_brain(installed: Path, scan: sitk.Image) -> None:
