@@ -16,6 +16,7 @@ BASELINE = re.compile(r"time0?1(?!\d)|baseline", re.IGNORECASE)
 FOLLOWUP = re.compile(r"time0?2(?!\d)|follow[-_]?up", re.IGNORECASE)
 COLUMNS = ("patient", "baseline", "followup")
 TABLES = {".csv": ",", ".tsv": "\t"}
+FORMULAS = ("=", "+", "-", "@")
 LONGEST = 200  # bytes of a patient's name: a file system takes 255, and a BIDS name goes on
 
 logger = logging.getLogger(__name__)
@@ -158,6 +159,13 @@ def _with_names_of_their_own(cases: list[Case], folder: Path, problems: list[Inp
         problems.append(
             InputError(f"{folder}: two patients would be called {name}; wanted names that differ")
         )
+    for name in sorted(name for name in counts if name.startswith(FORMULAS)):
+        problems.append(
+            InputError(
+                f"{folder}: a patient would be called {name[:80]}, which a spreadsheet takes for a formula; "
+                "wanted a name that begins with a letter or digit, or a table"
+            )
+        )
     long = [name for name in counts if len(name.encode()) > LONGEST]
     problems += [
         InputError(
@@ -167,7 +175,11 @@ def _with_names_of_their_own(cases: list[Case], folder: Path, problems: list[Inp
         for name in long
     ]
     return sorted(
-        (case for case in cases if counts[case.name] == 1 and case.name not in long),
+        (
+            case
+            for case in cases
+            if counts[case.name] == 1 and case.name not in long and not case.name.startswith(FORMULAS)
+        ),
         key=lambda case: case.name,
     )
 

@@ -115,6 +115,7 @@ def segment_case(case: Case, output: Path, segmenter: Segmenter) -> Outcome:
             and all(path.is_file() for path in wanted.values())
         ):
             return Outcome(case.name, before, skipped=True)
+        outputs.check()
         _remove(outputs)
         with writing_set(wanted, output) as unfinished:
             segmenter.segment_files(*scans, Outputs(**unfinished))

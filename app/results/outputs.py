@@ -19,6 +19,8 @@ from ..pipeline import Result
 from . import picture, report, tables, text
 from .text import NOBODY, Heading
 
+LONGEST_NAME = 255  # bytes that a file system takes
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -187,6 +189,8 @@ def _write_text(content: str, path: Path) -> None:
 
 def _check_folder(path: Path) -> None:
     """Raise InputError unless `path` can be made: its nearest existing folder is one, and may be written to."""
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise InputError(f"{path}: a name of more than {LONGEST_NAME} bytes; wanted a shorter one")
     if path.is_dir():
         raise InputError(f"{path}: a folder; wanted a file's name")
     folder = path.absolute().parent

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import SimpleITK as sitk
@@ -156,7 +157,7 @@ def as_xml(measures: Measures, name: str) -> str:
         if measure in measures
     ]
     return "\r\n".join(
-        ['<?xml version="1.0" encoding="UTF-8"?>', f'<image name="{name}">', *body, "</image>", ""]
+        ['<?xml version="1.0" encoding="UTF-8"?>', f"<image name={quoteattr(name)}>", *body, "</image>", ""]
     )
 
 

@@ -160,3 +160,46 @@ def test_evaluate_writes_on_no_stranger_s_file_and_on_no_evaluation_that_it_read
     result = _run("evaluate", "--predictions", tmp_path / "earlier", "--output", tmp_path / "earlier")
     assert result.exit_code == 1
     assert "an input, and named as an output" in result.stderr
+
+
+def test_a_name_longer_than_a_file_system_takes_is_one_line(
+    scans: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / f"{'x' * 250}.nii.gz"
+    result = _run("segment", "-t1", scans[0], "-t2", scans[1], "-o", output, "--weights", weights)
+    assert result.exit_code == 1
+    assert "a name of more than 255 bytes" in result.stderr
+
+
+def test_a_file_in_the_place_of_a_patient_s_folder_stays(
+    scans: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "pairs.csv").write_text(f"patient,baseline,followup\nP1,{scans[0]},{scans[1]}\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "P1").write_text("mine")
+    result = _run(
+        "run", "--input", tmp_path / "pairs.csv", "--output", tmp_path / "out", "--weights", weights
+    )
+    assert result.exit_code == 1
+    assert (tmp_path / "out" / "P1").read_text() == "mine"
+    assert "P1: " in result.stderr.splitlines()[-1]
+    assert "cannot be written to" in result.stderr.splitlines()[-1]
+
+
+def test_an_error_that_nobody_foresaw_quotes_nothing() -> None:
+    code = (
+        "import app.cli.main as cli, app.__main__ as start\n"
+        "def fail(): raise ValueError('Doe^Jane')\n"
+        "cli.main = fail\nstart.start()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env={"GLIBC_TUNABLES": "", "PATH": ""},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: unexpected ValueError in <string>, line 2; please report")
+    assert "Doe" not in done.stderr

@@ -270,3 +270,10 @@ def test_a_file_is_no_missing_folder(tmp_path: Path) -> None:
     (tmp_path / "pairs.xlsx").touch()
     with pytest.raises(InputError, match=r"pairs.xlsx: not a folder; .* or a table \(.csv, .tsv\)"):
         find_cases(tmp_path / "pairs.xlsx")
+
+
+def test_a_name_that_is_a_formula_is_a_problem(tmp_path: Path) -> None:
+    _files(tmp_path, "=cmd/time01.nii", "=cmd/time02.nii", "P1/time01.nii", "P1/time02.nii")
+    cases, problems = find_cases(tmp_path)
+    assert [case.name for case in cases] == ["P1"]
+    assert "=cmd, which a spreadsheet takes for a formula" in str(problems[0])
