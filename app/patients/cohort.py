@@ -106,6 +106,7 @@ def segment_case(case: Case, output: Path, segmenter: Segmenter) -> Outcome:
     outputs = outputs_of(case, output)
     wanted = outputs.wanted()
     words = {str(case.baseline): "baseline", str(case.followup): "follow-up", str(output): "output"}
+    words |= {str(path): path.name for path in wanted.values()}
     try:
         scans = Scan.find(case.baseline), Scan.find(case.followup)
         before = record.read_record(wanted["record"])
