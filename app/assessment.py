@@ -112,7 +112,11 @@ def looked_at(
         at_baseline = aligned.to_baseline.TransformPoint(to_middle.TransformPoint(at_followup))
         count = voxels[lesion.number]
         z = (float(sums[0][lesion.number] / count), float(sums[1][lesion.number] / count)) if count else None
-        return replace(lesion, z=z, slices=(_slice(baseline, at_baseline), _slice(followup, at_followup)))
+        return replace(
+            lesion,
+            z=z,
+            slices=(grids.slice_number(baseline, at_baseline), grids.slice_number(followup, at_followup)),
+        )
 
     new, changed, possible = (
         [seen(lesion) for lesion in listed] for listed in (found.new, found.changed, found.possible)
@@ -137,7 +141,10 @@ def graded(
         shown > 0,
         grade.SIZES_MM3 * grade.EACH,
         Look(
-            grade.CONTRAST_SPREADS, quality.edge_width_mm, quality.slice_mm, _slice_axis(followup, pair.grid)
+            grade.CONTRAST_SPREADS,
+            quality.edge_width_mm,
+            quality.slice_mm,
+            grids.slice_axis(followup, pair.grid),
         ),
         spacing_mm,
         np.random.default_rng(seed),
@@ -155,15 +162,3 @@ def graded(
 def to_followup(values: Array, pair: Pair, followup: sitk.Image, aligned: Aligned) -> sitk.Image:
     """Values (z, y, x) of middle space on the follow-up's grid; untouched if the two are one grid."""
     return grids.resample(grids.like(values, pair.grid), followup, aligned.to_followup.GetInverse())
-
-
-def _slice(scan: sitk.Image, point: tuple[float, float, float]) -> int:
-    """The slice of a scan nearest to a point, LPS, mm: as its file stores them, counted from 1."""
-    last = scan.GetSize()[2]
-    return int(np.clip(round(scan.TransformPhysicalPointToContinuousIndex(point)[2]) + 1, 1, last))
-
-
-def _slice_axis(scan: sitk.Image, grid: sitk.Image) -> int:
-    """The axis of arrays on `grid` that runs most nearly along the longest spacing of a scan."""
-    across = np.reshape(scan.GetDirection(), (3, 3))[:, int(np.argmax(scan.GetSpacing()))]
-    return 2 - int(np.argmax(np.abs(np.reshape(grid.GetDirection(), (3, 3)).T @ across)))

@@ -21,6 +21,7 @@ APP_ORDER = (
     {"__main__"},
 )
 NEITHER_KNOWS = ("method", "scoring")  # and phantom, which has its own lesions to be found
+REGISTRATION = ("registration", "search", "similarity", "residual", "orientation")
 TORCH = {"method", "machine", "pipeline"}
 
 
@@ -133,3 +134,27 @@ def test_training_a_network_needs_no_simpleitk() -> None:
             waiting += everything[name]
     assert "training.train" in reached
     assert "SimpleITK" not in {other for name in reached for other in everything[name]}
+
+
+def test_no_file_is_long_and_no_function_either() -> None:
+    """A file fits into a head, a function on a screen."""
+    for name, path in (_modules("app") | _modules("training")).items():
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 400, name
+        long = [
+            node.name
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= 60
+        ]
+        assert long == [], name
+
+
+def test_axis_orders_end_in_images() -> None:
+    """SimpleITK counts (x, y, z): who asks for a spacing gets it as (z, y, x), from app.images.grids."""
+    knows = ("app.images", "app.phantom", *(f"app.method.{name}" for name in REGISTRATION))
+    asking = {
+        name
+        for name, path in _modules("app").items()
+        if "GetSpacing(" in path.read_text(encoding="utf-8") and not name.startswith(knows)
+    }
+    assert asking == set()

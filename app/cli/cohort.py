@@ -15,7 +15,9 @@ from ..files import locked
 from .options import fast_option, machine_options, steps_options, strict_option
 
 if TYPE_CHECKING:
+    from ..errors import InputError
     from ..method.registration import Register
+    from ..patients.cohort import Outcome
     from ..pipeline import Chain
 
 SOURCE_HELP = "Folder of patients, BIDS data set, or CSV table with the columns patient, baseline, followup."
@@ -102,13 +104,20 @@ def run(
             cohort.write_index(ended, cases, output)
             cohort.write_summary(ended, output / cohort.SUMMARY)
 
+    _close(ended, problems, len(cases), output, strict)
+
+
+def _close(
+    ended: "list[Outcome]", problems: "list[InputError]", patients: int, output: Path, strict: bool
+) -> None:
+    """Say what came of all patients, and leave with exit code 1 if something failed."""
     failed = [f"{outcome.patient}: {outcome.problem}" for outcome in ended if outcome.record is None]
     skipped = sum(outcome.skipped for outcome in ended)
     warnings = sum(len(outcome.record.warnings) for outcome in ended if outcome.record is not None)
     warned = f", {warnings} warning{'' if warnings == 1 else 's'}" if warnings else ""
     before = f" ({skipped} of them before)" if skipped else ""
     click.echo(
-        f"{len(ended) - len(failed)} of {len(cases)} patients done{before}{warned}: {output / 'summary.csv'}"
+        f"{len(ended) - len(failed)} of {patients} patients done{before}{warned}: {output / 'summary.csv'}"
     )
     for failure in (*problems, *failed):
         click.echo(f"Error: {failure}", err=True)

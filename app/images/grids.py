@@ -148,6 +148,27 @@ def nearest_index(places: Points, grid: sitk.Image) -> npt.NDArray[np.int64]:
     return np.clip(index, 0, np.array(grid.GetSize()) - 1)[:, ::-1]
 
 
+def slice_number(image: sitk.Image, point: tuple[float, float, float]) -> int:
+    """The slice nearest to a point, LPS, mm: as the file stores them, counted from 1."""
+    index = round(image.TransformPhysicalPointToContinuousIndex(point)[2]) + 1
+    return int(np.clip(index, 1, image.GetSize()[2]))
+
+
+def slice_axis(image: sitk.Image, grid: sitk.Image) -> int:
+    """The axis of arrays on `grid` that runs most nearly along the longest spacing of an image."""
+    across = np.reshape(image.GetDirection(), (3, 3))[:, int(np.argmax(image.GetSpacing()))]
+    return 2 - int(np.argmax(np.abs(np.reshape(grid.GetDirection(), (3, 3)).T @ across)))
+
+
+def averaged(image: sitk.Image, spacing_mm: float) -> sitk.Image:
+    """Blocks of voxels averaged along the axes that are finer than `spacing_mm`."""
+    shrink = [
+        max(1, min(int(spacing_mm / spacing + 0.01), side))
+        for spacing, side in zip(image.GetSpacing(), image.GetSize(), strict=True)
+    ]
+    return sitk.BinShrink(sitk.Cast(image, sitk.sitkFloat32), shrink)
+
+
 def describe_grid(image: sitk.Image) -> str:
     """Size and spacing in words: '320x320x36 voxels of 0.72x0.72x4 mm'."""
     size = "x".join(str(side) for side in image.GetSize())

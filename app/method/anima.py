@@ -130,15 +130,7 @@ def preprocess(
             storage.write(scan, path)
             storage.write(scan * (RANGE / float(grids.array(scan).max())), run.file(f"{path.stem}_scaled"))
 
-        brains = [
-            run.extraction(
-                *("-i", run.file(f"{scan.stem}_scaled")),
-                *("--brain", run.file(f"{scan.stem}_brain"), "--mask", run.file(f"{scan.stem}_mask")),
-            )
-            for scan in scans
-        ]
-        both = run("animaImageArithmetic", "-i", brains[0], "-a", brains[1], "-o", run.file("both"))
-        union = run("animaThrImage", "-i", both, "-t", "0.5", "-o", run.file("union"))
+        union = _both_brains(run, scans)
         brain = grids.like(sitk.GetArrayFromImage(storage.read_mask(union, grid_of=baseline)), baseline)
         if not sitk.GetArrayViewFromImage(brain).any():
             raise InputError(
@@ -159,22 +151,32 @@ def preprocess(
                 for scan in scans
             ]
         if template is not None:
-            # as float32, since animaNyulStandardization gives its result the template's pixel type
-            storage.write(storage.read(template), run.file("template"))
-            scans = [
-                run(
-                    "animaNyulStandardization",
-                    "-m",
-                    scan,
-                    "-r",
-                    run.file("template"),
-                    "-o",
-                    run.file(f"{scan.stem}_matched"),
-                )
-                for scan in scans
-            ]
+            scans = _matched(run, scans, template)
         corrected = [grids.like(grids.array(storage.read(scan)), baseline) for scan in scans]
     return Corrected(corrected[0], corrected[1], brain)
+
+
+def _both_brains(run: "_Programs", scans: list[Path]) -> Path:
+    """The brain of either scan, as a mask."""
+    brains = [
+        run.extraction(
+            *("-i", run.file(f"{scan.stem}_scaled")),
+            *("--brain", run.file(f"{scan.stem}_brain"), "--mask", run.file(f"{scan.stem}_mask")),
+        )
+        for scan in scans
+    ]
+    both = run("animaImageArithmetic", "-i", brains[0], "-a", brains[1], "-o", run.file("both"))
+    return run("animaThrImage", "-i", both, "-t", "0.5", "-o", run.file("union"))
+
+
+def _matched(run: "_Programs", scans: list[Path], template: Path) -> list[Path]:
+    """The scans with the template's intensities."""
+    # as float32, since animaNyulStandardization gives its result the template's pixel type
+    storage.write(storage.read(template), run.file("template"))
+    program, reference = "animaNyulStandardization", run.file("template")
+    return [
+        run(program, "-m", scan, "-r", reference, "-o", run.file(f"{scan.stem}_matched")) for scan in scans
+    ]
 
 
 @dataclass(frozen=True)

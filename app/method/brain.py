@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..arrays import Array
 from ..errors import InputError
-from ..images.grids import array, describe_grid, isotropic_grid, like, voxel_mm3
+from ..images.grids import array, averaged, describe_grid, isotropic_grid, like, voxel_mm3
 from . import checkpoint
 from .model import UNet3D
 
@@ -99,13 +99,7 @@ def coarse_scan(scan: sitk.Image, spacing_mm: float) -> sitk.Image:
     Axes are reordered to left, back, up (`LPS`). Finer ones are averaged first.
     """
     upright = sitk.DICOMOrient(scan, "LPS")
-    shrink = [
-        max(1, min(int(spacing_mm / spacing + 0.01), side))
-        for spacing, side in zip(upright.GetSpacing(), upright.GetSize(), strict=True)
-    ]
-    return _resample(
-        sitk.BinShrink(sitk.Cast(upright, sitk.sitkFloat32), shrink), isotropic_grid(upright, spacing_mm)
-    )
+    return _resample(averaged(upright, spacing_mm), isotropic_grid(upright, spacing_mm))
 
 
 def normalise(values: Tensor) -> Tensor:

@@ -158,7 +158,7 @@ def _lesion(lesion: Lesion, at: tuple[int, int, int] | None, result: Result) -> 
     if at is None:
         return {"lesion": lesion, "planes": []}
     pair = result.pair
-    half_width = round(CROP_MM / 2 / min(pair.grid.GetSpacing()))
+    half_width = round(CROP_MM / 2 / min(grids.spacing_mm(pair.grid)))
     planes = []
     for plane in PLANES:
         images = [
@@ -229,7 +229,7 @@ def _mosaic(result: Result) -> dict[str, Any]:
     """Axial slices of the follow-up every `STEP_MM`, each with the marks from it to the next."""
     box = _box(result.pair)
     followup, classed = result.pair.followup[box], classes(result.findings, result.shown[box])
-    step = max(round(STEP_MM / result.pair.grid.GetSpacing()[2]), 1)
+    step = max(round(STEP_MM / grids.spacing_mm(result.pair.grid)[0]), 1)
     starts = range(0, len(followup), step)
     slabs = np.stack([classed[start : start + step].max(axis=0) for start in starts])
     sheet = picture.mosaic(picture.grey(followup), starts, COLUMNS)
@@ -243,7 +243,7 @@ def _mosaic(result: Result) -> dict[str, Any]:
             if (marked == place).any()
         ],
         "image": base64.b64encode(picture.jpeg(sheet)).decode("ascii"),
-        "step_mm": step * result.pair.grid.GetSpacing()[2],
+        "step_mm": step * grids.spacing_mm(result.pair.grid)[0],
     }
 
 
@@ -270,7 +270,7 @@ def _alignment(result: Result) -> list[str]:
 
 def _box(pair: Pair) -> Box:
     """The brain and a margin: (z, y, x)."""
-    margins = [round(MARGIN_MM / side) for side in pair.grid.GetSpacing()[::-1]]
+    margins = [round(MARGIN_MM / side) for side in grids.spacing_mm(pair.grid)]
     brain = ndimage.find_objects(pair.brain.astype(np.uint8))[0]
     z, y, x = (
         slice(max(side.start - margin, 0), side.stop + margin)
@@ -318,7 +318,7 @@ def policy(*scripts: bytes, images: str = "data: blob:") -> str:
 def thumbnails(result: Result) -> Grey:
     """Axial crops of the follow-up at the first new lesions, side by side; one black picture without."""
     at = centres(result.shown, len(result.findings.all()))
-    half_width = round(CROP_MM / 2 / min(result.pair.grid.GetSpacing()))
+    half_width = round(CROP_MM / 2 / min(grids.spacing_mm(result.pair.grid)))
     crops = [
         picture.crop(result.pair.followup, 0, voxel, half_width, picture.WHITE)
         for voxel in at[: min(len(result.lesions), THUMBNAILS)]
