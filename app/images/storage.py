@@ -116,12 +116,12 @@ def write(image: sitk.Image, path: Path, geometry_of: Path | None = None) -> Non
 
 
 def _holds(path: Path, image: sitk.Image) -> bool:
-    """Whether a file has the voxels of an image."""
+    """Whether a file has the voxels of an image. ITK would refuse axes that are not quite at right angles."""
     try:
-        again = sitk.ReadImage(str(path))
-    except RuntimeError:
+        again = content.values(path, headers.read(path))
+    except InputError:
         return False
-    return np.array_equal(sitk.GetArrayViewFromImage(again), sitk.GetArrayViewFromImage(image))
+    return np.array_equal(again, sitk.GetArrayViewFromImage(image))
 
 
 def _header(path: Path) -> Header:

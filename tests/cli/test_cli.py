@@ -122,7 +122,16 @@ def test_a_result_tells_its_warnings_and_the_seconds_of_each_step(
         Scan(scans[1]), Scan(scans[1]), Outputs(empty / "mask.nrrd")
     )
     assert result.warnings == ("follow-up: given as baseline and as follow-up; nothing can be new",)
-    assert list(result.seconds) == ["brain", "align", "bias", "predict", "lesions", "quality"]
+    assert list(result.seconds) == [
+        "brain",
+        "align",
+        "bias",
+        "predict",
+        "swap",
+        "quality",
+        "lesions",
+        "grade",
+    ]
     assert all(seconds >= 0 for seconds in result.seconds.values())
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from app import pipeline
+from app import assessment
 from app.config import OperatingPoint, PreprocessConfig
 from app.errors import InputError
 from app.images import grids
@@ -177,7 +177,8 @@ def test_the_follow_up_is_matched_to_the_baseline(patient: Patient) -> None:
 def test_scans_on_one_1_mm_grid_are_not_interpolated() -> None:
     values = _values() + 1
     scan = sitk.GetImageFromArray(values)
-    baseline, followup = preprocessing.to_working_grid(scan, scan, align(scan, scan), PreprocessConfig())
+    untouched = made_up_alignment(sitk.Euler3DTransform())
+    baseline, followup = preprocessing.to_working_grid(scan, scan, untouched, PreprocessConfig())
     np.testing.assert_array_equal(grids.array(baseline), values)
     np.testing.assert_array_equal(grids.array(followup), values)
 
@@ -245,7 +246,7 @@ def test_a_lesion_of_3_mm3_survives_the_way_there_and_back(
         probability = (contrast >= contrast.max() / 2).astype(np.float32)
         pair = preprocessing.Pair(contrast, contrast, probability > 0, seen)
         back = (
-            grids.array(pipeline._to_followup(probability, pair, scan, aligned)) > OperatingPoint().threshold
+            grids.array(assessment.to_followup(probability, pair, scan, aligned)) > OperatingPoint().threshold
         )
 
         assert np.count_nonzero(back & lesion) >= np.count_nonzero(lesion) / 2
