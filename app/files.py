@@ -19,6 +19,7 @@ if sys.platform != "win32":
 
 PREFIX = ".writing-"
 LOCK, PLACING = ".lock", ".placing"
+BEING_MADE = ".new"  # ends the name of a folder aside that is not locked yet
 ABANDONED_S = 24 * 3600  # age of what was left aside, where the system has no locks
 BEING_MADE_S = 60  # between a folder aside and its lock
 
@@ -30,14 +31,17 @@ def aside(folder: Path) -> Iterator[Path]:
     Raises InputError for what the disk refuses.
     """
     place = folder / f"{PREFIX}{uuid.uuid4().hex}"
+    being_made = place.with_name(f"{place.name}{BEING_MADE}")
     try:
         with made(folder):
             try:
-                place.mkdir(mode=0o700)
-                with (place / LOCK).open("w") as lock:
-                    _try_lock(lock.fileno())  # who finds it free may remove the folder
+                being_made.mkdir(mode=0o700)
+                with (being_made / LOCK).open("w") as lock:
+                    _try_lock(lock.fileno())  # who finds it free may remove the folder: so it is locked first
+                    being_made.rename(place)
                     yield place
             finally:
+                shutil.rmtree(being_made, ignore_errors=True)
                 shutil.rmtree(place, ignore_errors=True)
     except OSError as error:
         raise InputError(f"{shown(folder)}: {_refused(error)}") from error
@@ -230,6 +234,8 @@ def _is_abandoned(left: Path) -> bool:
     age_s = time.time() - status.st_mtime
     if sys.platform != "win32" and status.st_uid != os.geteuid():
         return False
+    if left.name.endswith(BEING_MADE):
+        return age_s > BEING_MADE_S
     try:
         with (left / LOCK).open("r+") as lock:
             if sys.platform == "win32":

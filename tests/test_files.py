@@ -4,6 +4,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,23 @@ def test_a_temporary_folder_is_nobody_else_s(tmp_path: Path, monkeypatch: pytest
         assert list(tmp_path.iterdir()) == [place]
         assert place.stat().st_mode & 0o077 == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_clears_leftovers_leaves_what_a_neighbour_is_writing(tmp_path: Path) -> None:
+    """One thread clears without a pause, while another writes: no folder aside is taken for abandoned."""
+    done = threading.Event()
+
+    def clear() -> None:
+        while not done.is_set():
+            clear_leftovers(tmp_path)
+
+    clearing = threading.Thread(target=clear)
+    clearing.start()
+    try:
+        for number in range(300):
+            with writing(tmp_path / "result.txt") as unfinished:
+                unfinished.write_text(str(number))
+    finally:
+        done.set()
+        clearing.join()
+    assert (tmp_path / "result.txt").read_text() == "299"

@@ -157,7 +157,6 @@ def test_contract_b_from_any_folder_gives_the_same_mask(
 
 
 @container
-@pytest.mark.slow
 def test_contract_a_stopped_in_the_middle_and_started_again_gives_the_same_masks(
     engine: Engine, scans: Path, work: Path, tmp_path: Path, mask_outside: bytes
 ) -> None:
