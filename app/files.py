@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TextIO
 
@@ -59,7 +60,7 @@ def temporary() -> Iterator[Path]:
         raise InputError(
             "no temporary folder can be written to; wanted one with room: set TMPDIR to its path"
         ) from error
-    clear_leftovers(folder)
+    _clear_once(folder)
     with aside(folder) as place:
         yield place
 
@@ -116,6 +117,12 @@ def writing_set(paths: Mapping[str, Path], folder: Path | None = None) -> Iterat
             raise
         for place in places.values():
             (place / PLACING).unlink()
+
+
+@cache
+def _clear_once(folder: Path) -> None:
+    """When a process first uses a folder: a page alone asks for hundreds of temporary ones in it."""
+    clear_leftovers(folder)
 
 
 @contextmanager

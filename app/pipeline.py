@@ -54,11 +54,6 @@ class Result:
     warnings: tuple[str, ...]  # each says what is odd and what to do
 
     @property
-    def incomparable(self) -> Mask:
-        """The brain where too much motion is left to compare voxels, (z, y, x) on the pair's grid."""
-        return self.aligned.residual.incomparable(self.pair.grid) & self.pair.brain
-
-    @property
     def lesions(self) -> list[Lesion]:
         """The new ones, largest first."""
         return self.findings.new

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from ..errors import InputError
+from ..errors import InputError, dicom_not_installed
 from ..folders import walk
 
 try:
@@ -25,10 +25,7 @@ try:
     from . import dicom_volume
     from .dicom_volume import DAMAGE, MULTI_FRAME, Slice
 except ImportError as error:
-    raise InputError(
-        f"DICOM: the package {error.name} is not installed; wanted `pip install '.[dicom]'` in the "
-        "folder of this program"
-    ) from error
+    raise dicom_not_installed(error) from error
 
 FLAIR = re.compile(r"flair|dark.?fl|da[^a-z]?fl(?![a-z])", re.IGNORECASE)  # Siemens says dark-fluid, or da-fl
 T1, T2 = (re.compile(rf"(?<![a-z0-9])t{number}", re.IGNORECASE) for number in (1, 2))

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .. import __version__
-from ..errors import InputError
+from ..errors import InputError, dicom_not_installed
 from ..files import write_bytes
 from .dicom import Series
 
@@ -17,10 +17,7 @@ try:
     import highdicom as hd
     from pydicom.sr.codedict import codes
 except ImportError as error:
-    raise InputError(
-        f"DICOM: the package {error.name} is not installed; wanted `pip install '.[dicom]'` in the "
-        "folder of this program"
-    ) from error
+    raise dicom_not_installed(error) from error
 
 # highdicom quotes names of patients when it complains of them, and says that it writes all slices when all
 # are empty

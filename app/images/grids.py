@@ -161,12 +161,12 @@ def slice_axis(image: sitk.Image, grid: sitk.Image) -> int:
 
 
 def averaged(image: sitk.Image, spacing_mm: float) -> sitk.Image:
-    """Blocks of voxels averaged along the axes that are finer than `spacing_mm`."""
+    """Blocks of voxels averaged along the axes with voxels of half `spacing_mm` or less; pixel type kept."""
     shrink = [
         max(1, min(int(spacing_mm / spacing + 0.01), side))
         for spacing, side in zip(image.GetSpacing(), image.GetSize(), strict=True)
     ]
-    return sitk.BinShrink(sitk.Cast(image, sitk.sitkFloat32), shrink)
+    return sitk.BinShrink(image, shrink)
 
 
 def describe_grid(image: sitk.Image) -> str:

@@ -99,7 +99,9 @@ def coarse_scan(scan: sitk.Image, spacing_mm: float) -> sitk.Image:
     Axes are reordered to left, back, up (`LPS`). Finer ones are averaged first.
     """
     upright = sitk.DICOMOrient(scan, "LPS")
-    return _resample(averaged(upright, spacing_mm), isotropic_grid(upright, spacing_mm))
+    return _resample(
+        averaged(sitk.Cast(upright, sitk.sitkFloat32), spacing_mm), isotropic_grid(upright, spacing_mm)
+    )
 
 
 def normalise(values: Tensor) -> Tensor:

@@ -25,7 +25,6 @@ from .similarity import (
     flattened,
     half_matrix,
     head_of,
-    shrunk,
     stretch,
 )
 
@@ -33,7 +32,7 @@ TURNS_DEG = (-20.0, 0.0, 20.0)  # tried about each axis before the search
 COARSE_MM, MEDIUM_MM = 4.0, 2.5  # blur of the first searches; the last has none, which halves its error
 COARSE_SIDE_MM = 2.0  # voxel side of all searches but the last
 FINE_SIDE_MM = 1.0  # voxel side of the last search: a whole head of 0.4 mm takes minutes and gigabytes
-MINIMUM_COMMON_ML = 50.0  # as little as the brain may be; a newborn's has 350 ml
+MINIMUM_COMMON_ML = 200.0  # of head in both scans; below it there is nothing to align by
 # Of what the similarity exceeds 1 by, at other points than those it was fitted at. benchmarks/alignment.py:
 # known rigid motions gain less, visits put into MNI one by one 3 to 19 % (MSLesSeg).
 AFFINE_GAIN = 0.02
@@ -60,12 +59,12 @@ class Scans:
     def of(
         baseline: sitk.Image, followup: sitk.Image, brains: tuple[sitk.Image, sitk.Image] | None
     ) -> "Scans":
-        fine = [flattened(shrunk(scan, FINE_SIDE_MM)) for scan in (baseline, followup)]
-        coarse = [shrunk(scan, COARSE_SIDE_MM) for scan in fine]
+        fine = [flattened(grids.averaged(scan, FINE_SIDE_MM)) for scan in (baseline, followup)]
+        coarse = [grids.averaged(scan, COARSE_SIDE_MM) for scan in fine]
         if brains is None:
             shown = [grids.like((head_of(scan).values > AIR).astype(np.float32), scan) for scan in coarse]
         else:
-            shown = [shrunk(sitk.Cast(brain, sitk.sitkFloat32), COARSE_SIDE_MM) for brain in brains]
+            shown = [grids.averaged(sitk.Cast(brain, sitk.sitkFloat32), COARSE_SIDE_MM) for brain in brains]
         places = [_places(part) for part in shown]
         centres = [part.mean(axis=0) for part in places]
         return Scans(

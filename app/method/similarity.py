@@ -153,20 +153,12 @@ def some(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return values.ravel()[:: max(1, values.size // 500_000) | 1]
 
 
-def shrunk(scan: sitk.Image, side_mm: float) -> sitk.Image:
-    """Average voxels of half `side_mm` or less."""
-    finer = [max(1, int(side_mm / side + 0.01)) for side in scan.GetSpacing()]
-    return sitk.BinShrink(
-        scan, [min(factor, side) for factor, side in zip(finer, scan.GetSize(), strict=True)]
-    )
-
-
 def flattened(scan: sitk.Image) -> sitk.Image:
     """Divide a scan by its own mean within some 25 mm: a bias field, unlike between two scans, otherwise
     pulls them apart (0.5 mm instead of 0.2).
     """
     from_air = scan - float(np.percentile(some(grids.array(scan)), 0.5))
-    coarse = shrunk(from_air, 6.0)
+    coarse = grids.averaged(from_air, 6.0)
     values = sitk.GetArrayFromImage(coarse)
     sigma = [25 / side for side in coarse.GetSpacing()[::-1]]
     head = (values > 0.12 * np.percentile(values, 99.5)).astype(np.float32)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .. import __version__
-from ..errors import InputError
+from ..errors import InputError, dicom_not_installed
 from ..files import writing
 from ..images.dicom import Series
 from ..images.dicom_seg import EXPECTED, NAME, REMARK
@@ -15,10 +15,7 @@ try:
     import highdicom as hd
     from pydicom.sr.codedict import codes
 except ImportError as error:
-    raise InputError(
-        f"DICOM: the package {error.name} is not installed; wanted `pip install '.[dicom]'` in the "
-        "folder of this program"
-    ) from error
+    raise dicom_not_installed(error) from error
 
 SCHEME = "99MSNEWLESIONS"  # of codes that no standard has: what became of a lesion
 BECAME = hd.sr.CodedConcept("change", SCHEME, "Change since baseline")

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..method.verdict import GRADES
 from .record import Record, smallest_found_mm3
-from .report import PAGE, policy
+from .report import PAGE, PAGES, policy
 from .words import counted
 
 # heading, and how it sorts; None: it does not
@@ -62,14 +61,7 @@ def page(rows: list[Row]) -> str:
     script = (PAGE / "index.js").read_text(encoding="utf-8")
     with_new = sum("new" in row.kinds for row in rows)
     failed = sum(row.record is None for row in rows)
-    pages = Environment(
-        loader=FileSystemLoader(PAGE),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    return pages.get_template("index.html").render(
+    return PAGES.get_template("index.html").render(
         policy=policy(script.encode(), images="'self' file: data:"),
         style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
         words=f"{counted(len(rows), 'patient')}, {with_new} with new lesions, {failed} failed",

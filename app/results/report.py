@@ -32,6 +32,13 @@ from .picture import Grey
 from .text import NOBODY, Heading, Instances
 
 PAGE = Path(__file__).resolve().parent / "page"
+PAGES = Environment(
+    loader=FileSystemLoader(PAGE),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
 CROP_MM = 40.0  # a side
 SHOWN = 50  # lesions with pictures; the tables and the viewer have them all
 MARGIN_MM = 8.0  # round the brain, of what the page carries of the scans
@@ -74,14 +81,7 @@ def page(result: Result, heading: Heading = NOBODY, instances: Instances = (None
     at = centres(result.shown, len(result.findings.all()))
     listed = [lesion for lesion in result.findings.all() if lesion.kind != "unchanged"]
     licences = ("niivue.LICENSE.txt", "niivue.bundled-LICENSES.txt")
-    pages = Environment(
-        loader=FileSystemLoader(PAGE),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    return pages.get_template("page.html").render(
+    return PAGES.get_template("page.html").render(
         **text.said(result, heading, instances),
         text=text.text(result, heading, instances),
         policy=policy(script.encode(), niivue),
