@@ -2,6 +2,8 @@
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +23,8 @@ if TYPE_CHECKING:  # torch and SimpleITK take seconds to import: --help must not
 
 
 class _Commands(click.Group):
-    """Turns an InputError of any command into its one line and exit code 1, and imports the commands of other
-    files when they are named.
+    """Turns an InputError into its one line and exit code 1, and imports the commands of other files when
+    they are named.
     """
 
     lazy = ("run", "score", "evaluate")
@@ -42,11 +44,21 @@ class _Commands(click.Group):
             return command
         return super().get_command(ctx, cmd_name)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _in_one_line():  # --log and --version ask for files
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _in_one_line():
             return super().invoke(ctx)
-        except InputError as error:
-            raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> None:

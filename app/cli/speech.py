@@ -1,6 +1,7 @@
 """How much does the command line say, and where: -v, -q, --log, and the bar of `segment`?"""
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import click
 
 from .. import machine
 from ..errors import InputError
+from ..files import check_free
 
 # Share of the time that each step takes: seconds of a pair of 1 mm on two quiet cores
 # (benchmarks/RESULTS.md).
@@ -19,6 +21,7 @@ STEPS_S = {
     **{"quality": 1, "lesions": 1, "grade": 10},
 }
 WRITING_S = 4
+STAMP = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ")  # how a line of a log begins
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +76,7 @@ def start(ctx: click.Context) -> None:
     screen.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     handlers: list[logging.Handler] = [screen]
     if "log" in wanted:
+        check_free([wanted["log"]], ours=_is_log(wanted["log"]))
         try:
             file = logging.FileHandler(wanted["log"], encoding="utf-8")
         except OSError as error:
@@ -82,6 +86,16 @@ def start(ctx: click.Context) -> None:
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
         handlers.append(file)
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+
+
+def _is_log(path: Path) -> bool:
+    """Whether a file is empty, or begins as our logs do: then what is said is added to it."""
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(len("2026-11-26 02:15:02,123 "))
+    except OSError:
+        return False
+    return not beginning or STAMP.fullmatch(beginning) is not None
 
 
 def _is_device(record: logging.LogRecord, wanted: dict[str, object]) -> bool:

@@ -203,3 +203,30 @@ def test_an_error_that_nobody_foresaw_quotes_nothing() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("Error: unexpected ValueError in <string>, line 2; please report")
     assert "Doe" not in done.stderr
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the command", "after it"])
+def test_a_log_takes_the_place_of_nothing_but_a_log(before: bool, given: Path) -> None:
+    """What is refused here ends before any scan is read: -t2 is not there."""
+    contents = _contents(given)
+    words = [
+        "segment",
+        "-t1",
+        given / "time01.nii.gz",
+        "-t2",
+        given / "none.nii.gz",
+        "-o",
+        given / "m.nii.gz",
+    ]
+
+    def run(log: Path) -> Result:
+        option = ["--log", log]
+        return _run(*option, *words) if before else _run(*words, *option)
+
+    refused = run(given / "time01.nii.gz")
+    assert refused.exit_code == 1
+    assert "is there already, and nothing says that this program made it" in refused.stderr
+    assert _contents(given) == contents
+    (given / "own.log").write_bytes(b"")
+    for _ in range(2):
+        assert "none.nii.gz" in run(given / "own.log").stderr
