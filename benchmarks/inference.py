@@ -79,43 +79,16 @@ def compare(pair: Path, rounds: int, threads: int) -> None:
         f"{heading()}, {threads} threads\n{shape} voxels, windows of {windows.side}^3, overlap "
         f"{windows.overlap}; {rounds} rounds\n"
     )
-    with tempfile.TemporaryDirectory() as folder:
-        saved = {name: Path(folder) / f"{number}.npy" for number, name in enumerate(METHODS)}
-        workers = {
-            name: Worker(
-                "benchmarks.inference",
-                [
-                    "--pair",
-                    str(pair),
-                    "--threads",
-                    str(threads),
-                    "--method",
-                    name,
-                    "--save",
-                    str(saved[name]),
-                ],
-                {"GLIBC_TUNABLES": MALLOC if name in WITH_MALLOC else ""},
-            )
-            for name in METHODS
-        }
-        answers: dict[str, list[dict[str, Any]]] = {name: [] for name in METHODS}
-        for _ in range(rounds):
-            for name, worker in workers.items():
-                answers[name].append(worker())
-                print(name, answers[name][-1], file=sys.stderr, flush=True)
-        for worker in workers.values():
-            worker.stop()
-        probabilities = {name: np.load(path) for name, path in saved.items()}
-
+    answers, probabilities = ask_in_turns(pair, rounds, threads)
+    medians = {
+        name: [statistics.median(answer[key] for answer in answers[name]) for key in ("wall_s", "cpu_s")]
+        for name in METHODS
+    }
     print(
         "| method | windows | s: wall, CPU | times ours: wall, CPU | MiB above the input | lesions "
         "(ours has) | greatest difference from ours |"
     )
     print("|---|---|---|---|---|---|---|")
-    medians = {
-        name: [statistics.median(answer[key] for answer in answers[name]) for key in ("wall_s", "cpu_s")]
-        for name in METHODS
-    }
     for name in METHODS:
         ratios = [mine / theirs for mine, theirs in zip(medians[name], medians["ours"], strict=True)]
         found, shared, wanted = lesions_shared(
@@ -127,10 +100,35 @@ def compare(pair: Path, rounds: int, threads: int) -> None:
             f"| {answers[name][0]['above_mib']:.0f} | {found}, {shared} shared ({wanted}) "
             f"| {np.abs(probabilities[name] - probabilities['ours']).max():.3f} |"
         )
-
-    alone_s, operations, share = one_window(ours, channels, brain)
-    count = answers["ours"][0]["windows"]
     all_s = medians["ours"][0 if ours.device.type == "cuda" else 1]
+    print_one_window(ours, channels, brain, answers["ours"][0]["windows"], all_s)
+
+
+def ask_in_turns(
+    pair: Path, rounds: int, threads: int
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Array]]:
+    """What each method's process measured, a round each in turn, and its probabilities (z, y, x)."""
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in METHODS}
+    with tempfile.TemporaryDirectory() as folder:
+        saved = {name: Path(folder) / f"{number}.npy" for number, name in enumerate(METHODS)}
+        workers = {}
+        for name, path in saved.items():
+            options = {"--pair": pair, "--threads": threads, "--method": name, "--save": path}
+            words = [str(word) for option in options.items() for word in option]
+            malloc = {"GLIBC_TUNABLES": MALLOC if name in WITH_MALLOC else ""}
+            workers[name] = Worker("benchmarks.inference", words, malloc)
+        for _ in range(rounds):
+            for name, worker in workers.items():
+                answers[name].append(worker())
+                print(name, answers[name][-1], file=sys.stderr, flush=True)
+        for worker in workers.values():
+            worker.stop()
+        return answers, {name: np.load(path) for name, path in saved.items()}
+
+
+def print_one_window(ours: Predictor, channels: Array, brain: Mask, count: int, all_s: float) -> None:
+    """What the network alone costs, of the seconds that `count` windows took."""
+    alone_s, operations, share = one_window(ours, channels, brain)
     print(
         f"\nOurs takes {all_s / (count * alone_s):.2f} times {count} windows of "
         f"{1000 * alone_s:.0f} ms (networks alone; CPU time, or wall on a GPU)."

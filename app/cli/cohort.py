@@ -62,8 +62,10 @@ def run(
 ) -> None:
     """Find the new lesions of every patient in a folder, a BIDS data set or a table.
 
-    A patient is a folder with <...>time01<...> and <...>time02<...> (as in MSSEG-2) or just two images, or two files side by side so named.
-    Patients finished before with the same program, weights, settings and scans are skipped; one that fails is reported and the others go on.
+    A patient is a folder with <...>time01<...> and <...>time02<...> (as in MSSEG-2) or just two images,
+    or two files side by side so named.
+    Patients finished before with the same program, weights, settings and scans are skipped.
+    One that fails is reported, and the others go on.
     """
     if scheduler and jobs > 1:
         raise click.UsageError(

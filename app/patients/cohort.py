@@ -54,7 +54,7 @@ class Outcome:
 
 
 def find(source: Path, output: Path) -> tuple[list[Case], list[InputError]]:
-    """Every patient of a CSV table, a BIDS data set or a folder, sorted by name, and what could not be paired.
+    """Every patient of a table, a BIDS data set or a folder, sorted by name, and what could not be paired.
 
     Raises InputError if the source is missing, holds nobody, or is the output.
     """
@@ -73,7 +73,9 @@ def outputs_of(case: Case, output: Path) -> Outputs:
 
 
 def check_output(found: Sequence[Case], source: Path, output: Path) -> None:
-    """Raise InputError before any work is done if a result would take the place of a scan, of the table or of what is no result."""
+    """Raise InputError, before any work is done, if a result would take the place of a scan, of the table
+    or of what is no result.
+    """
     summary, index_page = output / SUMMARY, output / "index.html"
     results = [path for case in found for path in outputs_of(case, output).wanted().values()]
     scans = [path for case in found for path in (case.baseline, case.followup)]
@@ -102,7 +104,10 @@ def confirmed(outcomes: Sequence[Outcome], found: Sequence[Case], output: Path) 
 
 
 def segment_case(case: Case, output: Path, segmenter: Segmenter) -> Outcome:
-    """Do one patient, unless it is finished; results of anything else go. All files are written aside and then renamed, run.json last."""
+    """Do one patient, unless it is finished, and remove results of anything else.
+
+    All files are written aside and then renamed, run.json last.
+    """
     outputs = outputs_of(case, output)
     wanted = outputs.wanted()
     words = {str(case.baseline): "baseline", str(case.followup): "follow-up", str(output): "output"}
@@ -143,7 +148,8 @@ def _remove(outputs: Outputs) -> None:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise InputError(
-                f"{path}: an earlier result that cannot be removed ({error.strerror}); wanted a folder with write permission"
+                f"{path}: an earlier result that cannot be removed ({error.strerror}); "
+                "wanted a folder with write permission"
             ) from error
 
 
@@ -155,7 +161,7 @@ class Future(Protocol):
 
 
 def outcome_of(case: Case, future: Future) -> Outcome:
-    """What came of a patient's work. An error that nobody foresaw is that patient's, and must not stop the others."""
+    """What came of a patient's work. An error that nobody foresaw must not stop the other patients."""
     error = future.exception()
     if error is None:
         outcome: Outcome = future.result()
@@ -210,7 +216,10 @@ def write_index(outcomes: Sequence[Outcome], todo: Sequence[Case], output: Path)
 
 
 def time_left_s(outcomes: Sequence[Outcome], patients: int, elapsed_s: float) -> float | None:
-    """Seconds until all patients have ended, if the rest take as long as those that were done in this run; None before the first was."""
+    """Seconds until all patients have ended, if the rest take as long as those done in this run.
+
+    None before the first was done.
+    """
     done = sum(not outcome.skipped for outcome in outcomes)
     return elapsed_s / done * (patients - len(outcomes)) if done else None
 

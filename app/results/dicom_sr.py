@@ -55,7 +55,8 @@ def write_report(result: Result, series: Series, path: Path) -> None:
         )
     except (ValueError, TypeError, AttributeError, KeyError) as error:  # their texts may quote the patient
         raise InputError(
-            f"{series.folder}: series {series.number} has a patient or study entry that breaks DICOM's rules; "
+            f"{series.folder}: series {series.number} has a patient or study entry that breaks "
+            "DICOM's rules; "
             "wanted one that a structured report can refer to"
         ) from error
     document.Manufacturer, document.ManufacturerModelName = NAME, NAME

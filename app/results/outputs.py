@@ -54,7 +54,10 @@ class Outputs:
 
     @staticmethod
     def named(mask: Path, lesions: Path | None = None, **others: Path | None) -> "Outputs":
-        """Those that a user names; the suffix of `lesions`, .csv or .json, tells the kind of table. Raises InputError for another."""
+        """Those that a user names.
+
+        The suffix of `lesions`, .csv or .json, tells the kind of table. Raises InputError for another.
+        """
         kinds = {".csv": "lesions_csv", ".json": "lesions_json"}
         if lesions is None:
             return Outputs(mask, **others)
@@ -64,7 +67,10 @@ class Outputs:
 
     @staticmethod
     def in_bids(stem: Path) -> "Outputs":
-        """All of them, named as BIDS derivatives; `stem` is folder and begin of the name: sub-01/ses-02/anat/sub-01_ses-02."""
+        """All of them, named as BIDS derivatives.
+
+        `stem` is the folder and the beginning of the name: sub-01/ses-02/anat/sub-01_ses-02.
+        """
 
         def derivative(ending: str) -> Path:
             return stem.with_name(f"{stem.name}_desc-newLesions_{ending}")
@@ -96,11 +102,14 @@ class Outputs:
             _check_folder(path)
 
     def check_source(self, followup: Scan) -> None:
-        """Raise InputError before any work is done if the mask is to be a DICOM Segmentation, and the follow-up is not what it can refer to."""
+        """Raise InputError, before any work is done, if the mask is to be a DICOM Segmentation and the
+        follow-up is nothing that it can refer to.
+        """
         if self._is_segmentation:
             if followup.series is None:
                 raise InputError(
-                    f"{self.mask}: a DICOM Segmentation of {followup.path}; wanted a follow-up that is DICOM too, or an image as output"
+                    f"{self.mask}: a DICOM Segmentation of {followup.path}; "
+                    "wanted a follow-up that is DICOM too, or an image as output"
                 )
             from ..images import dicom_seg
 
@@ -113,7 +122,7 @@ class Outputs:
     def write_results(
         self, result: Result, baseline: Scan, followup: Scan, heading: Heading = NOBODY
     ) -> None:
-        """Write what is wanted of a result; the record, which is of more, is not. The mask comes last: where it is, the rest is.
+        """Write what is wanted of a result, but for the record. The mask is last: where it is, the rest is.
 
         Images are placed by their headers where that of `followup` places it.
         """
@@ -156,7 +165,9 @@ PREPARED = (
 
 
 def write_prepared(pair: Pair, aligned: Aligned, folder: Path) -> None:
-    """Write a prepared pair, its brain mask, both transforms (from middle space to each scan; ITK's text format) and a picture: all of PREPARED."""
+    """Write all of PREPARED: a prepared pair, its brain mask, both transforms (from middle space to each
+    scan, in ITK's text format) and a picture.
+    """
     storage.write(grids.like(pair.baseline, pair.grid), folder / "baseline.nii.gz")
     storage.write(grids.like(pair.followup, pair.grid), folder / "followup.nii.gz")
     storage.write(grids.like(pair.brain, pair.grid), folder / "brain.nii.gz")
@@ -188,7 +199,7 @@ def _write_text(content: str, path: Path) -> None:
 
 
 def _check_folder(path: Path) -> None:
-    """Raise InputError unless `path` can be made: its nearest existing folder is one, and may be written to."""
+    """Raise InputError unless `path` can be made: its nearest existing parent is a writable folder."""
     if len(os.fsencode(path.name)) > LONGEST_NAME:
         raise InputError(f"{path}: a name of more than {LONGEST_NAME} bytes; wanted a shorter one")
     if path.is_dir():

@@ -29,7 +29,8 @@ ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9"}
 def plane(
     volume: npt.NDArray[Values], axis: int, centre: tuple[int, ...], half_width: int
 ) -> npt.NDArray[Values]:
-    """A slice through `centre` (z, y, x) across `axis`, as read on screen: top is superior or anterior, left is the patient's right or front.
+    """A slice through `centre` (z, y, x) across `axis`, as read on screen: the top is superior or anterior,
+    the left is the patient's right or front.
 
     Returns (2 half_width, 2 half_width), 0 beyond the volume.
     """
@@ -45,7 +46,9 @@ def plane(
 
 
 def slice_rgb(scan: Array, mask: Mask, axis: int, centre: tuple[int, ...], half_width: int) -> Rgb:
-    """That plane as colours: scan values 0 to BRIGHTEST as grey, the mask's outline in red; (2 half_width, 2 half_width, 3)."""
+    """That plane as colours (2 half_width, 2 half_width, 3): scan values 0 to BRIGHTEST as grey, the mask's
+    outline in red.
+    """
     inside = plane(mask, axis, centre, half_width)
     outline = inside & ~ndimage.binary_erosion(inside, border_value=1)
     grey = np.clip(plane(scan, axis, centre, half_width) / BRIGHTEST, 0, 1) * 255
@@ -53,7 +56,9 @@ def slice_rgb(scan: Array, mask: Mask, axis: int, centre: tuple[int, ...], half_
 
 
 def outline_path(mask: Mask) -> str:
-    """The edges between the pixels inside and outside a mask (rows, columns) as an SVG path in pixels: 'M1 1h3M1 4h3...'."""
+    """The edges between the pixels inside and outside a mask (rows, columns) as an SVG path in pixels:
+    'M1 1h3M1 4h3...'.
+    """
     box = ndimage.find_objects(mask.astype(np.uint8))
     if not box:
         return ""
@@ -77,14 +82,17 @@ def crop(scan: Array, axis: int, centre: tuple[int, ...], half_width: int, white
 
 
 def difference(pair: Pair, axis: int, centre: tuple[int, ...], half_width: int) -> Grey:
-    """Follow-up minus baseline in that plane: grey where nothing changes, white where the follow-up is brighter."""
+    """Follow-up minus baseline in that plane: grey where nothing changes, white where it becomes brighter."""
     before, after = (plane(scan, axis, centre, half_width) for scan in (pair.baseline, pair.followup))
     change = (after - before) * plane(pair.brain, axis, centre, half_width)
     return _grey(0.5 + _finer(change) / STEEPEST / 2)
 
 
 def mosaic(volume: npt.NDArray[Values], starts: Sequence[int], columns: int) -> npt.NDArray[Values]:
-    """Axial slices (z, y, x) of these z side by side, row after row of `columns`; 0 where the last row is not full."""
+    """Axial slices (z, y, x) of these z side by side, row after row of `columns`.
+
+    0 where the last row is not full.
+    """
     rows = -(-len(starts) // columns)
     _, height, width = volume.shape
     sheet = np.zeros((rows * height, columns * width), dtype=volume.dtype)
@@ -111,7 +119,7 @@ def grey(scan: npt.NDArray[np.float32]) -> Grey:
 
 
 def overview(pair: Pair) -> Rgb:
-    """Baseline above follow-up: axial, coronal and sagittal slices through the brain's middle, the brain outlined."""
+    """Baseline above follow-up: three slices through the brain's middle, one a plane, the brain outlined."""
     centre = tuple(int(np.median(positions)) for positions in np.nonzero(pair.brain))
     half_width = max(pair.brain.shape) // 2 + 4
     rows = [

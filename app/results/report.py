@@ -1,6 +1,8 @@
-"""One self-contained HTML page per patient: what is new, what may be, what could have been missed, and whether the scans are fit to compare.
+"""One self-contained HTML page per patient: what is new, what may be, what could have been missed, and
+whether the scans are fit to compare.
 
-The page itself is in page/: page.html, page.css, page.js, text.txt, and NiiVue, the viewer. This file fills it in.
+The page itself is in page/: page.html, page.css, page.js, text.txt, and NiiVue, the viewer.
+This file fills it in.
 """
 
 import base64
@@ -73,7 +75,9 @@ PLANES = (
 
 
 def page(result: Result, heading: Heading = NOBODY, instances: Instances = (None, None)) -> str:
-    """The page as text. It names no file, and no patient but what `heading` says; its policy forbids it to load anything.
+    """The page as text. Its policy forbids it to load anything.
+
+    It names no file, and no patient but what `heading` says.
 
     `instances` are DICOM's Instance Numbers of the slices of both scans.
     """
@@ -109,7 +113,7 @@ def page(result: Result, heading: Heading = NOBODY, instances: Instances = (None
 
 
 def centres(labels: Labels, count: int) -> list[tuple[int, int, int] | None]:
-    """Of lesions 1 to `count`, the voxel (z, y, x) nearest to the centre, which may itself lie outside a bent lesion.
+    """Of lesions 1 to `count`, the voxel (z, y, x) nearest to the centre, which may lie outside a bent one.
 
     None where no voxel's centre is in the lesion.
     """
@@ -154,7 +158,7 @@ def _facts(result: Result, at: list[tuple[int, int, int] | None]) -> dict[str, o
 
 
 def _lesion(lesion: Lesion, at: tuple[int, int, int] | None, result: Result) -> dict[str, Any]:
-    """A lesion's pictures: in each plane baseline, follow-up and difference, and the outlines to draw on them."""
+    """A lesion's pictures: in each plane baseline, follow-up, difference, and the outlines drawn on them."""
     if at is None:
         return {"lesion": lesion, "planes": []}
     pair = result.pair
@@ -305,7 +309,7 @@ def _volume(values: Grey, result: Result) -> str:
 
 
 def policy(*scripts: bytes, images: str = "data: blob:") -> str:
-    """A Content-Security-Policy that lets these scripts run and nothing be loaded but `images` of that kind."""
+    """A Content-Security-Policy that lets these scripts run, and nothing be loaded but such `images`."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode('ascii')}'" for script in scripts
     )

@@ -68,7 +68,8 @@ def missed(result: Result) -> list[str]:
     tried = "; ".join(_found(found) for found in painted)
     swapped = len(result.findings.of_kind("vanished"))
     return [
-        f"Tried on these two scans: of new lesions of a usual contrast ({CONTRAST_SPREADS:.1f} spreads) painted into "
+        "Tried on these two scans: of new lesions of a usual contrast "
+        f"({CONTRAST_SPREADS:.1f} spreads) painted into "
         f"the white matter of the follow-up, {tried}.",
         f"With the scans in the other order {counted(swapped, 'lesion')} would be marked."
         + (
@@ -92,7 +93,8 @@ def summary(result: Result) -> list[str]:
 def _found(found: Found) -> str:
     low, high = (round(100 * limit) for limit in found.interval())
     return (
-        f"{found.found} of {found.painted} of {found.size_mm3:.0f} mm³ ({found.diameter_mm:.1f} mm across) are found "
+        f"{found.found} of {found.painted} of {found.size_mm3:.0f} mm³ "
+        f"({found.diameter_mm:.1f} mm across) are found "
         f"(95 % interval: {low} to {high} %)"
     )
 
@@ -103,7 +105,7 @@ def place(lesion: Lesion) -> str:
 
 
 def slices(lesion: Lesion, instances: tuple[list[str] | None, list[str] | None] = (None, None)) -> str:
-    """'31 / 30': the slices of baseline and follow-up through its centre, with DICOM's Instance Number where there is one."""
+    """'31 / 30': the slices of baseline and follow-up through its centre, with DICOM's Instance Number."""
     if lesion.slices is None:
         return "—"
     said = []

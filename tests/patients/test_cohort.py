@@ -1,4 +1,6 @@
-"""A cohort from files to files. An untrained network stands in for the trained one: what it finds does not matter here."""
+"""A cohort from files to files. An untrained network stands in for the trained one: what it finds does not
+matter here.
+"""
 
 import csv
 import dataclasses
@@ -259,8 +261,8 @@ def test_a_disk_that_fails_while_files_are_put_in_place_leaves_no_record(
     monkeypatch.setattr(Path, "replace", full)
     outcome = cohort.segment_case(case, tmp_path / "output", segmenter)
     assert (
-        outcome.problem
-        == "output: cannot be written (No space left on device); wanted a folder with write permission and room on its disk"
+        outcome.problem == "output: cannot be written (No space left on device); "
+        "wanted a folder with write permission and room on its disk"
     )
     assert list(tmp_path.rglob("output/*")) == []
 
@@ -288,7 +290,9 @@ def test_an_error_that_nobody_foresaw_fails_one_patient(
 def test_jobs_are_done_side_by_side_and_the_summary_is_kept_current(
     scans: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two of four patients wait for each other, so they must be in work together; the fourth sees the first two in the summary."""
+    """Two of four patients wait for each other, so they must be in work together; the fourth sees the first
+    two in the summary.
+    """
     source, output = _patients(tmp_path / "input", scans, "A", "B", "C", "D"), tmp_path / "output"
     together = threading.Barrier(2)
     seen: list[int] = []
@@ -424,7 +428,9 @@ def test_what_the_input_is_decides_how_it_is_read(scans: tuple[Path, Path], tmp_
 
 
 def test_time_left() -> None:
-    """Two done in 60 s, one skipped, one failed after work: three in 60 s, so 20 s each for the six that are left of ten."""
+    """Two done in 60 s, one skipped, one failed after work: three in 60 s, so 20 s each for the six that are
+    left of ten.
+    """
     outcomes = [
         Outcome("A", DONE),
         Outcome("B", DONE),
@@ -446,7 +452,10 @@ def test_seconds_in_words(seconds: float, words: str) -> None:
 
 @pytest.mark.slow
 def test_more_patients_take_no_more_memory(scans: tuple[Path, Path], weights: Path, tmp_path: Path) -> None:
-    """Peak memory of 8 patients is that of 2 within a twentieth. One at a time: how far the peaks of two coincide is chance (750 to 920 MiB)."""
+    """Peak memory of 8 patients is that of 2 within a twentieth.
+
+    One at a time: how far the peaks of two coincide is chance (750 to 920 MiB).
+    """
     peaks_mib = []
     for count in (2, 8):
         source = _patients(tmp_path / f"input{count}", scans, *(f"P{number}" for number in range(count)))

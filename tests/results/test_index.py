@@ -61,7 +61,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 def _shown(page: Page) -> list[str]:
     names: list[str] = page.ask(
-        "return [...document.querySelectorAll('tbody tr')].filter(row => !row.hidden).map(row => row.cells[0].textContent.trim())"
+        "return [...document.querySelectorAll('tbody tr')].filter(row => !row.hidden)"
+        ".map(row => row.cells[0].textContent.trim())"
     )
     return names
 
@@ -78,7 +79,8 @@ def test_headings_sort_both_ways_and_failures_come_last(page: Page) -> None:
 def test_a_choice_and_a_word_filter(page: Page) -> None:
     def choose(which: str, word: str = "") -> list[str]:
         page.ask(
-            f"document.getElementById('which').value = '{which}'; document.getElementById('search').value = '{word}'; filter()"
+            f"document.getElementById('which').value = '{which}';"
+            f"document.getElementById('search').value = '{word}'; filter()"
         )
         return sorted(_shown(page))
 
