@@ -19,7 +19,7 @@ NEW_LESIONS = (((-22, -30, 13), 5.5), ((24, 30, 17), 4.0), ((30, -2, 26), 3.0))
 
 
 @dataclass(frozen=True)
-class Patient:
+class Phantom:
     """Two scans of one made-up head, and what is new in the second."""
 
     baseline: sitk.Image  # slices 2 mm thicker, noisy, the head turned
@@ -28,8 +28,8 @@ class Patient:
     brain: sitk.Image  # uint8 on the grid of the follow-up
 
 
-def make_patient(seed: int = 0, spacing_mm: float = 1.0) -> Patient:
-    """Draw a patient; the same seed gives the same voxels.
+def make_phantom(seed: int = 0, spacing_mm: float = 1.0) -> Phantom:
+    """Draw a phantom; the same seed gives the same voxels.
 
     `spacing_mm` is that of the follow-up (tests take it coarse, to be quick).
     """
@@ -46,7 +46,7 @@ def make_patient(seed: int = 0, spacing_mm: float = 1.0) -> Patient:
     turn = sitk.Euler3DTransform((0, 0, 0), 0.06, -0.04, 0.05, (4, -3, 5))
     baseline = _acquire(before, slice_mm=spacing_mm + 2, turn=turn, noise=5, rng=rng)
     followup = _acquire(after, slice_mm=spacing_mm, turn=sitk.Euler3DTransform(), noise=2.5, rng=rng)
-    return Patient(baseline, followup, grids.like(new, grid), grids.like(brain, grid))
+    return Phantom(baseline, followup, grids.like(new, grid), grids.like(brain, grid))
 
 
 def _head(grid: sitk.Image, rng: np.random.Generator) -> tuple[Array, Mask]:

@@ -27,7 +27,7 @@ from app.errors import InputError
 from app.images import grids, storage
 from app.method.brain import BrainExtractor
 from app.method.registration import Aligned, align
-from app.phantom import make_patient
+from app.phantom import make_phantom
 from app.pipeline import Networks, segment
 from benchmarks import open_data
 
@@ -172,7 +172,7 @@ def on_one_grid(scans: Scans) -> Iterator[tuple[str, str, Scan, Scan]]:
         moved_brain = grids.labels_on(brain, followup, to_baseline)
         yield f"{first}, {second}, aligned and stored", "0.0", (moved, moved_brain), (followup, other_brain)
     rng = np.random.default_rng(7)
-    phantom = make_patient(spacing_mm=2.0)
+    phantom = make_phantom(spacing_mm=2.0)
     for name, (scan, brain) in (("P14_T2", scans("P14_T2")), ("phantom", (phantom.followup, phantom.brain))):
         points = points_of(brain)
         for shift_mm in (0.0, 0.2, 0.4, 0.8, 1.6):

@@ -43,7 +43,7 @@ def main() -> None:
         folder = Path(name)
         (folder / "weights").mkdir()
         weights = stand_in.write_weights(folder / "weights")
-        patient = phantom.make_patient(spacing_mm=3.0)
+        patient = phantom.make_phantom(spacing_mm=3.0)
         storage.write(patient.baseline, folder / "time01.nii.gz")
         storage.write(patient.followup, folder / "time02.nii.gz")
         print(

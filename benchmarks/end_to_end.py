@@ -140,7 +140,7 @@ def write_pair(folder: Path) -> list[Path]:
     """A made-up baseline and follow-up of 1 mm, 256 x 256 sagittal by 176, half a voxel apart: scans on one
     grid would not be aligned.
     """
-    patient = phantom.make_patient()
+    patient = phantom.make_phantom()
     missing = [
         wanted - side for wanted, side in zip((176, 256, 256), patient.followup.GetSize(), strict=True)
     ]

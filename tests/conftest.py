@@ -28,9 +28,9 @@ def open_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def patient() -> phantom.Patient:
+def patient() -> phantom.Phantom:
     """The demo's patient in 3-mm voxels."""
-    return phantom.make_patient(spacing_mm=3.0)
+    return phantom.make_phantom(spacing_mm=3.0)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def scans(patient: phantom.Patient, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def scans(patient: phantom.Phantom, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Baseline and follow-up on two grids."""
     folder = tmp_path_factory.mktemp("scans")
     storage.write(patient.baseline, folder / "time01.nii.gz")

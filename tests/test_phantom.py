@@ -5,11 +5,11 @@ import SimpleITK as sitk
 
 from app import phantom
 from app.images import grids
-from app.phantom import Patient
+from app.phantom import Phantom
 
 
-def test_the_same_seed_gives_the_same_patient(patient: Patient) -> None:
-    again = phantom.make_patient(spacing_mm=3.0)
+def test_the_same_seed_gives_the_same_patient(patient: Phantom) -> None:
+    again = phantom.make_phantom(spacing_mm=3.0)
     for wanted, found in ((patient.baseline, again.baseline), (patient.followup, again.followup)):
         np.testing.assert_array_equal(grids.array(wanted), grids.array(found))
 
@@ -23,7 +23,7 @@ def test_new_lesions_have_the_stated_volumes() -> None:
     assert abs(mask.sum() / wanted - 1) < 0.05
 
 
-def test_new_lesions_are_bright_at_follow_up_and_not_before(patient: Patient) -> None:
+def test_new_lesions_are_bright_at_follow_up_and_not_before(patient: Phantom) -> None:
     new = grids.array(patient.new_lesions) > 0
     brain = grids.array(patient.brain) > 0
     turn = sitk.Euler3DTransform((0, 0, 0), 0.06, -0.04, 0.05, (4, -3, 5))  # that of the baseline
@@ -35,6 +35,6 @@ def test_new_lesions_are_bright_at_follow_up_and_not_before(patient: Patient) ->
 
 
 def test_the_two_scans_differ_in_grid() -> None:
-    patient = phantom.make_patient(spacing_mm=2.0)
+    patient = phantom.make_phantom(spacing_mm=2.0)
     assert patient.baseline.GetSpacing() == (2.0, 2.0, 4.0)
     assert patient.followup.GetSpacing() == (2.0, 2.0, 2.0)

@@ -283,7 +283,7 @@ def demo(output: Path, device: str, threads: int | None, weights: Path) -> None:
     click.echo(
         "Drawing a made-up patient: baseline in 3-mm slices, noisy and turned; follow-up in 1-mm voxels."
     )
-    patient = phantom.make_patient()
+    patient = phantom.make_phantom()
     for image, path in zip((patient.baseline, patient.followup, patient.new_lesions), drawn, strict=True):
         storage.write(image, path)
     result = segmenter.segment_files(Scan(drawn[0]), Scan(drawn[1]), outputs)

@@ -29,7 +29,7 @@ from app.images import grids, storage
 from app.images.scan import Scan
 from app.method import checkpoint
 from app.patients.segmenter import Segmenter
-from app.phantom import Patient
+from app.phantom import Phantom
 from app.results.outputs import Outputs
 from benchmarks.stand_in import COARSE
 from tests.conftest import REPOSITORY
@@ -266,7 +266,7 @@ def test_prepare_writes_a_picture(scans: tuple[Path, Path], weights: Path, empty
 
 @pytest.mark.parametrize("flags", [(), ("--register", "never")])
 def test_a_shared_grid_with_a_moved_head_is_aligned_unless_told_not_to(
-    flags: tuple[str, ...], patient: Patient, weights: Path, empty: Path, tmp_path: Path
+    flags: tuple[str, ...], patient: Phantom, weights: Path, empty: Path, tmp_path: Path
 ) -> None:
     """The demo's baseline, its head turned by 0.088 (norm of 0.06, -0.04, 0.05) and moved, resampled onto the
     follow-up's grid.
@@ -292,7 +292,7 @@ def test_a_shared_grid_with_a_moved_head_is_aligned_unless_told_not_to(
 
 
 def test_stripped_scans_need_no_preprocessing(
-    patient: Patient, weights: Path, empty: Path, tmp_path: Path
+    patient: Phantom, weights: Path, empty: Path, tmp_path: Path
 ) -> None:
     stripped = grids.like(grids.array(patient.followup) * grids.array(patient.brain), patient.followup)
     storage.write(stripped, tmp_path / "time02.nii.gz")
@@ -314,7 +314,7 @@ def test_stripped_scans_need_no_preprocessing(
 
 
 def test_a_brain_mask_that_would_not_be_used_is_refused(
-    patient: Patient, scans: tuple[Path, Path], weights: Path, empty: Path, tmp_path: Path
+    patient: Phantom, scans: tuple[Path, Path], weights: Path, empty: Path, tmp_path: Path
 ) -> None:
     storage.write(patient.brain, tmp_path / "brain.nii.gz", geometry_of=scans[1])
     options = (

@@ -67,7 +67,7 @@ def many(kills: int, first: int, folder: Path) -> list[str]:
 def _write(scans: Path, weights: Path) -> None:
     """Two patients in coarse voxels, the shipped brain network, and an untrained one for lesions."""
     for name, seed in (("01", 0), ("02", 1)):
-        patient = phantom.make_patient(seed, SPACING_MM)
+        patient = phantom.make_phantom(seed, SPACING_MM)
         storage.write(patient.baseline, scans / name / "time01.nii.gz")
         storage.write(patient.followup, scans / name / "time02.nii.gz")
     config = Config(

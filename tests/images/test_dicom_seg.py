@@ -21,7 +21,7 @@ from app.cli.main import main
 from app.errors import InputError
 from app.images import dicom, dicom_seg, grids, storage
 from app.method import detection
-from app.phantom import Patient
+from app.phantom import Phantom
 from benchmarks.stand_in import COARSE
 from tests.conftest import REPOSITORY
 from tests.images.dicom_files import PATIENT, PATIENT_ID, SECRETS, edit, write_enhanced, write_series
@@ -181,7 +181,7 @@ def test_a_series_that_cannot_be_referred_to_is_refused_without_the_value(
 
 
 @pytest.fixture(scope="module")
-def folders(patient: Patient, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def folders(patient: Phantom, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The made-up patient's two visits: a study with an enhanced FLAIR, and one with single slices."""
     folder = tmp_path_factory.mktemp("visits")
     write_enhanced(patient.baseline, folder / "baseline" / "flair" / "IM1")

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from app.images import grids, storage
 from app.method.preprocessing import correct_bias
-from app.phantom import Patient
+from app.phantom import Phantom
 
 Volume = npt.NDArray[np.float64]
 
@@ -128,12 +128,12 @@ def evaluated(lattice: Volume, shape: tuple[int, ...]) -> Volume:
 
 
 @pytest.fixture(scope="module")
-def corrected(patient: Patient) -> Volume:
+def corrected(patient: Phantom) -> Volume:
     """The made-up patient's follow-up, as `correct_bias` returns it."""
     return values_of(correct_bias(patient.followup, fwhm=0.3))
 
 
-def test_the_parameters_are_anima_s(patient: Patient, corrected: Volume) -> None:
+def test_the_parameters_are_anima_s(patient: Phantom, corrected: Volume) -> None:
     """To 1e-3 of every voxel, gain included: nothing is rescaled."""
     wanted = values_of(patient.followup) / np.exp(plain_log_field(patient.followup, Parameters()))
     np.testing.assert_allclose(corrected, wanted, rtol=1e-3)
@@ -152,7 +152,7 @@ def test_the_parameters_are_anima_s(patient: Patient, corrected: Volume) -> None
         Parameters(fwhm=0.25),
     ],
 )
-def test_other_parameters_are_told_apart(patient: Patient, corrected: Volume, other: Parameters) -> None:
+def test_other_parameters_are_told_apart(patient: Phantom, corrected: Volume, other: Parameters) -> None:
     """By ten times the agreement demanded above, or more."""
     inside = values_of(patient.brain) > 0
     wanted = (values_of(patient.followup) / np.exp(plain_log_field(patient.followup, other)))[inside]

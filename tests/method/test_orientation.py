@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from app.errors import InputError
 from app.images import grids
 from app.method import orientation, registration
-from app.phantom import Patient
+from app.phantom import Phantom
 
 
 def _flipped(scan: sitk.Image, axis: int) -> sitk.Image:
@@ -22,7 +22,7 @@ def _flipped(scan: sitk.Image, axis: int) -> sitk.Image:
         (0, "the follow-up's left, back and top are read as left, back, bottom"),
     ],
 )
-def test_other_axes_are_refused(patient: Patient, axis: int, reason: str) -> None:
+def test_other_axes_are_refused(patient: Phantom, axis: int, reason: str) -> None:
     with pytest.raises(InputError, match=f"baseline and follow-up: one head only if {reason}"):
         registration.align(patient.baseline, _flipped(patient.followup, axis))
 

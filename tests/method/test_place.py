@@ -29,7 +29,7 @@ ASIDE_MM = np.array([(-2.0, 0.0, 0.0), (0.0, 0.0, 0.0), (2.0, 0.0, 0.0)])
 @pytest.fixture(scope="module")
 def pair() -> Pair:
     """The later scan twice, in 2-mm voxels."""
-    patient = phantom.make_patient(spacing_mm=2.0)
+    patient = phantom.make_phantom(spacing_mm=2.0)
     return preprocessing.scale(patient.followup, patient.followup, grids.array(patient.brain) > 0)
 
 

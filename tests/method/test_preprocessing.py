@@ -15,7 +15,7 @@ from app.errors import InputError
 from app.images import grids
 from app.method import preprocessing
 from app.method.registration import align
-from app.phantom import Patient
+from app.phantom import Phantom
 from tests.made_up_alignment import made_up_alignment
 
 ALL_BRAIN = np.ones((10, 10, 10), dtype=bool)
@@ -83,7 +83,7 @@ def test_the_brain_of_stripped_scans_has_no_holes() -> None:
     np.testing.assert_array_equal(found, wanted)
 
 
-def test_n4_removes_a_smooth_bias(patient: Patient) -> None:
+def test_n4_removes_a_smooth_bias(patient: Phantom) -> None:
     """A field from 0.7 to 1.3 across the head: corrected white matter varies less than a third as much."""
     scan = patient.followup
     values = grids.array(scan)
@@ -102,7 +102,7 @@ def test_n4_removes_a_smooth_bias(patient: Patient) -> None:
     assert slope(preprocessing.correct_bias(biased, fwhm=0.3)) < slope(biased) / 3
 
 
-def test_masked_first_the_skull_does_not_matter(patient: Patient) -> None:
+def test_masked_first_the_skull_does_not_matter(patient: Phantom) -> None:
     """Fat and muscle three times as bright: with n4-then-mask they pull at the brain's bias field, with
     mask-then-n4 they are not there.
     """
@@ -159,7 +159,7 @@ def test_histograms_are_matched_inside_the_brain() -> None:
     np.testing.assert_allclose(matched[bright], values[bright], rtol=0.02)
 
 
-def test_the_follow_up_is_matched_to_the_baseline(patient: Patient) -> None:
+def test_the_follow_up_is_matched_to_the_baseline(patient: Phantom) -> None:
     """Another contrast at follow-up (square roots): matched, its median, 75th and 90th percentile are the
     baseline's to 0.1.
     """
@@ -189,7 +189,7 @@ def test_a_pair_without_common_brain_is_refused() -> None:
         preprocessing.correct(scan, scan, ~ALL_BRAIN, PreprocessConfig())
 
 
-def test_a_prepared_pair(patient: Patient) -> None:
+def test_a_prepared_pair(patient: Phantom) -> None:
     aligned = align(patient.followup, patient.followup)
     scans = preprocessing.to_working_grid(
         patient.followup, patient.followup, aligned, PreprocessConfig(spacing_mm=3.0)

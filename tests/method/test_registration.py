@@ -10,7 +10,7 @@ from scipy import ndimage
 from app.errors import InputError
 from app.images import grids
 from app.method import registration
-from app.phantom import Patient
+from app.phantom import Phantom
 
 PITCH_MM = 60.0  # points of the brain, in a cube about its middle
 
@@ -68,12 +68,12 @@ def small_motion() -> sitk.Transform:
 
 
 @pytest.fixture(scope="module")
-def moved(patient: Patient, small_motion: sitk.Transform) -> sitk.Image:
+def moved(patient: Phantom, small_motion: sitk.Transform) -> sitk.Image:
     return _moved(patient.followup, small_motion, (3.0, 3.0, 5.0))
 
 
 @pytest.fixture(scope="module")
-def forward(patient: Patient, moved: sitk.Image) -> registration.Aligned:
+def forward(patient: Phantom, moved: sitk.Image) -> registration.Aligned:
     return registration.align(patient.followup, moved)
 
 
@@ -99,7 +99,7 @@ def test_each_scan_is_moved_by_half(forward: registration.Aligned) -> None:
 
 
 def test_swapped_scans_give_the_inverse(
-    patient: Patient, moved: sitk.Image, forward: registration.Aligned
+    patient: Phantom, moved: sitk.Image, forward: registration.Aligned
 ) -> None:
     """Within 0.1 mm at points 60 mm from the middle, which bounds the angle to 0.1 degree."""
     backward = registration.align(moved, patient.followup)
@@ -113,7 +113,7 @@ def test_swapped_scans_give_the_inverse(
     "axes", ["RAS", "PIR", "LSA", "RPS"]
 )  # the last two are mirrored: their directions have determinant -1
 def test_how_the_voxels_are_stored_does_not_matter(
-    patient: Patient, moved: sitk.Image, forward: registration.Aligned, axes: str
+    patient: Phantom, moved: sitk.Image, forward: registration.Aligned, axes: str
 ) -> None:
     """The same voxels at the same places, in another order: the same motion to 0.1 mm (coarse grids start at
     another corner).
@@ -124,7 +124,7 @@ def test_how_the_voxels_are_stored_does_not_matter(
 
 
 def test_negative_values_do_not_matter(
-    patient: Patient, moved: sitk.Image, forward: registration.Aligned
+    patient: Phantom, moved: sitk.Image, forward: registration.Aligned
 ) -> None:
     """Standardised intensities: mean 0, spread 1."""
     assert (
@@ -137,7 +137,7 @@ def test_negative_values_do_not_matter(
 
 @pytest.mark.parametrize("spacing_mm", [(3.0, 3.0, 6.0), (1.0, 4.0, 4.0), (2.5, 2.5, 0.5)], ids=str)
 def test_thick_and_thin_slices(
-    patient: Patient, small_motion: sitk.Transform, spacing_mm: tuple[float, float, float]
+    patient: Phantom, small_motion: sitk.Transform, spacing_mm: tuple[float, float, float]
 ) -> None:
     """6 mm, sagittal 4 mm and 0.5 mm: a sixth of the head's own voxel of 3 mm."""
     moved = _moved(patient.followup, small_motion, spacing_mm)
@@ -145,13 +145,13 @@ def test_thick_and_thin_slices(
 
 
 @pytest.mark.slow
-def test_a_huge_scan(patient: Patient, small_motion: sitk.Transform) -> None:
+def test_a_huge_scan(patient: Phantom, small_motion: sitk.Transform) -> None:
     """440 x 550 x 400 voxels of 0.4 x 0.4 x 0.5 mm."""
     moved = _moved(patient.followup, small_motion, (0.4, 0.4, 0.5))
     assert max(_errors_mm(registration.align(patient.followup, moved), small_motion)) < 0.5
 
 
-def test_a_stripped_scan_and_a_whole_head(patient: Patient, small_motion: sitk.Transform) -> None:
+def test_a_stripped_scan_and_a_whole_head(patient: Phantom, small_motion: sitk.Transform) -> None:
     """Without masks of the brains: what one scan shows and the other does not tells nothing."""
     stripped = sitk.Mask(patient.followup, patient.brain)
     aligned = registration.align(patient.followup, _moved(stripped, small_motion, (3.0, 3.0, 4.0)))
@@ -160,7 +160,7 @@ def test_a_stripped_scan_and_a_whole_head(patient: Patient, small_motion: sitk.T
 
 @pytest.mark.slow
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_20_degrees_and_40_mm_are_found(patient: Patient, axis: int) -> None:
+def test_20_degrees_and_40_mm_are_found(patient: Phantom, axis: int) -> None:
     angles, shift = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
     angles[axis], shift[axis - 1] = np.radians(20), 40
     motion = sitk.Euler3DTransform((0, 0, 0), *angles, shift)
@@ -169,7 +169,7 @@ def test_20_degrees_and_40_mm_are_found(patient: Patient, axis: int) -> None:
 
 
 @pytest.mark.slow
-def test_the_brains_alone_are_looked_at_last(patient: Patient, small_motion: sitk.Transform) -> None:
+def test_the_brains_alone_are_looked_at_last(patient: Phantom, small_motion: sitk.Transform) -> None:
     """Everything but the brain is shifted by 9 mm: whole heads are pulled apart by it, brains are not."""
     brain = grids.array(patient.brain) > 0
     values = grids.array(patient.followup)
@@ -185,7 +185,7 @@ def test_the_brains_alone_are_looked_at_last(patient: Patient, small_motion: sit
 
 @pytest.fixture(scope="module")
 def moved_on_one_grid(
-    patient: Patient, small_motion: sitk.Transform
+    patient: Phantom, small_motion: sitk.Transform
 ) -> tuple[sitk.Image, tuple[sitk.Image, sitk.Image]]:
     """A moved head resampled onto the grid of the other, with noise; and both brains."""
     scan = patient.followup
@@ -195,7 +195,7 @@ def moved_on_one_grid(
     return grids.like(moved, scan), (patient.brain, brain)
 
 
-def test_a_right_header_is_not_made_worse(patient: Patient) -> None:
+def test_a_right_header_is_not_made_worse(patient: Phantom) -> None:
     """Noise of 3 % of the brain's signal, another contrast, a little bias: used bit for bit, not moved by an
     estimate.
     """
@@ -213,7 +213,7 @@ def test_a_right_header_is_not_made_worse(patient: Patient) -> None:
 
 
 def test_a_wrong_header_is_found(
-    patient: Patient,
+    patient: Phantom,
     small_motion: sitk.Transform,
     moved_on_one_grid: tuple[sitk.Image, tuple[sitk.Image, sitk.Image]],
     caplog: pytest.LogCaptureFixture,
@@ -231,7 +231,7 @@ def test_a_wrong_header_is_found(
     assert aligned.similarity_after > aligned.similarity_before
 
 
-def test_a_change_of_scale_is_found(patient: Patient) -> None:
+def test_a_change_of_scale_is_found(patient: Phantom) -> None:
     """2 % along one axis, -1 % along another, 1 % of shear: a scanner's.
 
     Both halves share the determinant.
@@ -252,7 +252,7 @@ def test_a_change_of_scale_is_found(patient: Patient) -> None:
 
 
 def test_a_change_of_scale_beyond_what_scanners_do_is_not_made(
-    patient: Patient, caplog: pytest.LogCaptureFixture
+    patient: Phantom, caplog: pytest.LogCaptureFixture
 ) -> None:
     grown = sitk.AffineTransform([1.08, 0, 0, 0, 1.08, 0, 0, 0, 1.08], [0, 0, 0], [0, 0, 0])
     aligned = registration.align(patient.followup, _moved(patient.followup, grown, (3.0, 3.0, 3.0)))
@@ -261,7 +261,7 @@ def test_a_change_of_scale_beyond_what_scanners_do_is_not_made(
 
 
 def test_never_uses_headers_and_says_how_wrong_they_are(
-    patient: Patient,
+    patient: Phantom,
     moved_on_one_grid: tuple[sitk.Image, tuple[sitk.Image, sitk.Image]],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -273,13 +273,13 @@ def test_never_uses_headers_and_says_how_wrong_they_are(
     assert f"{aligned.apart_mm:.1f} mm apart and are used as they are" in caplog.text
 
 
-def test_always_aligns_what_is_aligned(patient: Patient) -> None:
+def test_always_aligns_what_is_aligned(patient: Phantom) -> None:
     aligned = registration.align(patient.followup, patient.followup, register="always")
     assert (aligned.one_grid, aligned.moved) == (True, True)
     assert aligned.apart_mm < 0.05
 
 
-def test_two_heads_are_told_apart(patient: Patient, caplog: pytest.LogCaptureFixture) -> None:
+def test_two_heads_are_told_apart(patient: Phantom, caplog: pytest.LogCaptureFixture) -> None:
     """The outline of one head, filled with details of its own."""
     values = grids.array(patient.followup)
     details = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=values.shape), 1.5)
@@ -289,7 +289,7 @@ def test_two_heads_are_told_apart(patient: Patient, caplog: pytest.LogCaptureFix
     assert "not the same head" in caplog.text
 
 
-def test_scans_without_common_head_are_refused(patient: Patient) -> None:
+def test_scans_without_common_head_are_refused(patient: Phantom) -> None:
     crumb = sitk.GetImageFromArray(np.random.default_rng(0).random((5, 6, 7)).astype(np.float32))
     with pytest.raises(InputError, match="baseline and follow-up: no head in common"):
         registration.align(patient.followup, crumb)

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from app.cli.main import main
 from app.images import storage
-from app.phantom import Patient
+from app.phantom import Phantom
 from tests.images.bad_files import BAD_FILES, write_bad_file
 
 OTHER_NAMES = ("missing", "suffix", "text_nii", "spacing_zero")  # no partner of a time01.nii.gz
@@ -17,7 +17,7 @@ FAULTS = {kind: message for kind, message in BAD_FILES.items() if kind not in OT
 
 @pytest.mark.slow
 def test_a_cohort_with_every_fault_finishes_its_good_patients(
-    patient: Patient, weights: Path, tmp_path: Path
+    patient: Phantom, weights: Path, tmp_path: Path
 ) -> None:
     scans, output = tmp_path / "scans", tmp_path / "out"
     for name in ("a_good", *FAULTS, "z_good"):

@@ -10,7 +10,7 @@ from app.images import grids, storage
 from app.images.scan import Scan
 from app.method.preprocessing import Pair
 from app.patients.segmenter import Segmenter
-from app.phantom import Patient
+from app.phantom import Phantom
 from app.results.outputs import Outputs
 
 Write = Callable[
@@ -36,7 +36,7 @@ def segmenter(weights: Path) -> Segmenter:
     return Segmenter.load(weights, "cpu", None)
 
 
-def _pair(segmenter: Segmenter, patient: Patient, writes: tuple[Write, Write], folder: Path) -> Pair:
+def _pair(segmenter: Segmenter, patient: Phantom, writes: tuple[Write, Write], folder: Path) -> Pair:
     """What the network sees of the pair, through files with the values that `writes` make of both scans."""
     folder.mkdir()
     paths = folder / "time01.nii.gz", folder / "time02.nii.gz"
@@ -48,7 +48,7 @@ def _pair(segmenter: Segmenter, patient: Patient, writes: tuple[Write, Write], f
 
 
 @pytest.fixture(scope="module")
-def wanted(segmenter: Segmenter, patient: Patient, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+def wanted(segmenter: Segmenter, patient: Phantom, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """Of the stripped scans, 0 outside the brain."""
     plain: Write = lambda values, brain: values * brain  # noqa: E731
     return _pair(segmenter, patient, (plain, plain), tmp_path_factory.mktemp("stripped") / "plain")
@@ -57,7 +57,7 @@ def wanted(segmenter: Segmenter, patient: Patient, tmp_path_factory: pytest.Temp
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", STRIPPED)
 def test_a_stripped_pair_is_seen_the_same_however_it_was_written(
-    kind: str, wanted: Pair, segmenter: Segmenter, patient: Patient, tmp_path: Path
+    kind: str, wanted: Pair, segmenter: Segmenter, patient: Phantom, tmp_path: Path
 ) -> None:
     """Bit for bit under any padding.
 
