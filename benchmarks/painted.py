@@ -6,7 +6,7 @@ is known exactly.
 The pairs are those of validation, in both time orders. Contrast is in spreads (1.4826 MAD) of the brain. A
 mark is false if it touches no painted lesion and lies mostly outside of what is known to change. Networks are
 compared at the number of false marks that they bring; each patient's cut is the one that the other patients'
-pairs choose.
+pairs choose, and networks trained on his pairs do not judge him.
 """
 
 import argparse
@@ -14,12 +14,10 @@ from pathlib import Path
 
 import torch
 
-from app.machine import choose_device
-from app.method.predictor import Predictor
 from training import commands, operating_points, yardstick
-from training.cases import read_cases
-from training.marks import marks_of
-from training.painting import REPORTING_SEED, painted
+from training.cases import patient_of, read_cases
+from training.painting import REPORTING_SEED
+from training.validate import mark_painted, unseen
 
 FALSE_A_PAIR = (0.1, 0.25, 0.5, 1.0, 2.0)
 
@@ -31,11 +29,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=REPORTING_SEED)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    pairs = painted(read_cases(arguments.prepared / "pairs"), arguments.prepared, arguments.seed)
+    cases = read_cases(arguments.prepared / "pairs")
     for weights in arguments.weights:
-        predictor = Predictor.from_folder(weights, choose_device("auto"))
-        point = predictor.config.point
-        marked = [marks_of(predictor(pair.channels, pair.brain), pair, point) for pair in pairs]
+        predictors = unseen(weights, {patient_of(case.name) for case in cases})
+        point = next(iter(predictors.values())).config.point
+        marked = mark_painted(predictors, cases, arguments.prepared, arguments.seed)
         print(f"\n{weights}, as stored ({operating_points.in_words(point)}):")
         print(
             "\n".join(

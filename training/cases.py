@@ -3,7 +3,7 @@
 Without SimpleITK, so that training can ask too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,13 +35,23 @@ class Case:
         return int(self.truth.sum()) > TINY_MM3
 
 
-def read_cases(pairs: Path, names: Sequence[str] | None = None) -> list[Case]:
-    """Every `pairs/*.npz` (those named, or all) in each time order that has a truth.
+def patient_of(case: str) -> str:
+    """'P14' of 'P14_T1_T2 forward': all pairs of a patient in both orders belong together."""
+    return case.split(" ")[0].split("_")[0]
+
+
+def pairs_of(pairs: Path, patients: Collection[str]) -> list[Path]:
+    """The pairs of these patients, each once."""
+    return [path for path in sorted(pairs.glob("*.npz")) if {path.stem, patient_of(path.stem)} & {*patients}]
+
+
+def read_cases(pairs: Path, patients: Collection[str] | None = None) -> list[Case]:
+    """Every `pairs/*.npz` (of these patients, or all) in each time order that has a truth.
 
     Raises InputError if there is none.
     """
     cases = []
-    paths = sorted(pairs.glob("*.npz")) if names is None else [pairs / f"{name}.npz" for name in names]
+    paths = sorted(pairs.glob("*.npz")) if patients is None else pairs_of(pairs, patients)
     if not paths:
         raise InputError(f"{pairs}: no *.npz; wanted pairs written by training.prepare or training.msseg2")
     for path in paths:

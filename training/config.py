@@ -67,7 +67,7 @@ class LesionConfig:
     old: tuple[float, ...] = (0.0, 2.0, 5.0)  # one mean is drawn, then a Poisson number
     new: tuple[float, ...] = (1.5, 3.0, 5.0)
     resolving: float = 1.5  # Poisson mean; as often as new ones would be too many for what is judged most
-    enlarging: float = 0.6
+    enlarging: float = 1.2  # most real new lesions grow beside old ones
     shrinking: float = 0.4
     lesion_free: float = 0.3  # of the patches have no change at all
     erased: float = 0.5  # chance that a real lesion of a patch is erased at one or both time points
@@ -136,6 +136,7 @@ class SynthesisConfig:
     # share of label-map heads (0: what they add is within noise, docs/method.md, 8); the rest are real scans,
     head: float = 0.0
     thick: float = 0.2  # so many of these with slices of 6 to 8 mm
+    real: float = 0.5  # share of patches from real pairs, in a fold, which has some to train on
     low: float = 0.4  # share of patches centred in the lowest third of the brain, where false lesions gather
     iqda: str = "each"  # "none", "shared" by both time points, or for "each" alone
     preset: str = "paper"

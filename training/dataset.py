@@ -14,10 +14,12 @@ from torch import Tensor
 
 from app.errors import InputError
 from training.augmentation import degrade_pair, integer, turn, uniform
+from training.cases import pairs_of
 from training.config import ChallengeConfig, SynthesisConfig
 from training.synthesis.anatomy import read_source
 from training.synthesis.lesions import read_shapes
 from training.synthesis.pair import Sample, make_sample
+from training.synthesis.visits import make_real_sample, read_visits
 
 MOST_SAMPLES = 10_000_000  # of one seed
 
@@ -40,9 +42,18 @@ class Stream(Protocol):
 
 
 class PairStream:
-    """Makes pairs from the heads, scans and lesion shapes of a folder that training/prepare.py wrote."""
+    """Makes pairs from the heads, scans and lesion shapes of a folder that training/prepare.py wrote, and
+    paints lesions into the real pairs of some patients.
+    """
 
-    def __init__(self, prepared: Path, config: SynthesisConfig, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        prepared: Path,
+        config: SynthesisConfig,
+        seed: int,
+        device: torch.device,
+        patients: Sequence[str] = (),
+    ) -> None:
         self.config = config
         self.seed = seed
         self.rng = torch.Generator(device)
@@ -62,8 +73,18 @@ class PairStream:
             if kinds[kind] and not sources:
                 raise InputError(f"{prepared / kind}: no *.npz; wanted what training/prepare.py writes")
 
+        self.visits = [read_visits(path, device) for path in pairs_of(prepared / "pairs", patients)]
+        if patients and not self.visits:
+            raise InputError(
+                f"{prepared / 'pairs'}: no pair of {', '.join(patients)}; wanted one to train on"
+            )
+
     def sample(self, number: int) -> Sample:
         rng = self.rng.manual_seed(sample_seed(self.seed, number))
+        if self.visits and uniform(rng, 0, 1) < self.config.real:
+            return make_real_sample(
+                self.visits[integer(rng, len(self.visits))], self.shapes, self.config, rng
+            )
         if uniform(rng, 0, 1) < self.config.head:
             sources = self.heads
         else:
@@ -125,10 +146,10 @@ def open_stream(
     seed: int,
     device: torch.device,
 ) -> Stream:
-    """Made pairs, or those of the named patients."""
+    """Made pairs beside those of the named patients, or these alone, by the recipe of the patches."""
     if isinstance(patches, ChallengeConfig):
         return PatientStream(prepared, names, patches, seed, device)
-    return PairStream(prepared, patches, seed, device)
+    return PairStream(prepared, patches, seed, device, names)
 
 
 def stack(samples: Sequence[Sample]) -> Batch:

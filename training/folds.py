@@ -9,7 +9,11 @@ import numpy as np
 from app.errors import InputError
 from app.files import writing
 
-FILE = "folds.json"  # in the prepared folder
+FILE = "folds.json"  # in the folder of prepared patients of the challenge
+HELD_OUT = "held out"  # key of a checkpoint's provenance: the open pairs' patients whom it was not trained on
+# Patients of the open pairs: in each fold one of 2-D scans and one of 3-D, in each new lesions and an order
+# without.
+OPEN = {"patient01": 1, "P2": 1, "patient03": 2, "P14": 2}
 
 
 def draw(changed: Mapping[str, bool], count: int, seed: int) -> dict[str, int]:
@@ -47,11 +51,20 @@ def read(prepared: Path) -> dict[str, int]:
     return folds
 
 
-def split(prepared: Path, fold: int) -> tuple[list[str], list[str]]:
-    """Who trains, and who is held out and validates. Raises InputError for a fold that was not drawn."""
-    folds = read(prepared)
-    if fold not in folds.values():
-        raise InputError(f"{prepared / FILE}: no fold {fold}; wanted one of 1 to {max(folds.values())}")
-    return sorted(name for name in folds if folds[name] != fold), sorted(
-        name for name in folds if folds[name] == fold
+def of_challenge(prepared: Path) -> bool:
+    """Whether training.msseg2 wrote a folder, so that all its patches are of patients."""
+    return (prepared / FILE).is_file()
+
+
+def of(prepared: Path) -> dict[str, int]:
+    """{patient: fold} of a folder of either recipe."""
+    return read(prepared) if of_challenge(prepared) else OPEN
+
+
+def split(of_patient: Mapping[str, int], fold: int) -> tuple[list[str], list[str]]:
+    """Who trains, and who is held out and validates. Raises InputError for a fold that there is not."""
+    if fold not in of_patient.values():
+        raise InputError(f"no fold {fold}; wanted one of 1 to {max(of_patient.values())}")
+    return sorted(name for name in of_patient if of_patient[name] != fold), sorted(
+        name for name in of_patient if of_patient[name] == fold
     )

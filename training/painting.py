@@ -14,8 +14,8 @@ from scipy import ndimage
 
 from app.arrays import Array, Mask
 from training.augmentation import uniform
-from training.cases import Case
-from training.prepare import places
+from training.cases import Case, patient_of
+from training.places import white_places
 from training.synthesis.lesions import Shapes, draw_shape, put, read_shapes, resized
 
 LESIONS = 44  # a case, where there is room: 440 in the ten cases
@@ -45,11 +45,6 @@ class Painted:
         return patient_of(self.name)
 
 
-def patient_of(case: str) -> str:
-    """'P14' of 'P14_T1_T2 forward': all pairs of a patient in both orders belong together."""
-    return case.split(" ")[0].split("_")[0]
-
-
 def painted(cases: Sequence[Case], prepared: Path, seed: int = REPORTING_SEED) -> list[Painted]:
     """Each case with lesions of its own."""
     shapes = read_shapes(prepared / "lesions.npz", torch.device("cpu"))
@@ -74,7 +69,7 @@ def paint(case: Case, shapes: Shapes, rng: torch.Generator) -> Painted:
     """
     z = [4 * (channel - 1) for channel in case.channels]
     known = ndimage.binary_dilation(case.truth | case.ignore, iterations=2)
-    free = _free_places(z, case.brain) * ~known
+    free = white_places(z, case.brain).astype(float) * ~known
     excess = torch.zeros(case.brain.shape)
     labels, inside = np.zeros(case.brain.shape, np.int32), np.zeros(case.brain.shape, bool)
     contrasts: list[float] = []
@@ -102,11 +97,3 @@ def paint(case: Case, shapes: Shapes, rng: torch.Generator) -> Painted:
     followup = np.clip(1 + (z[1] + excess.numpy() * solid) / 4, 0, 3) * case.brain
     channels = np.stack([case.channels[0], followup]).astype(np.float32)
     return Painted(case.name, channels, case.brain, labels, inside, contrasts, known)
-
-
-def _free_places(z: Sequence[Array], brain: Mask) -> npt.NDArray[np.float64]:
-    """Chance of a lesion (z, y, x), where both scans show white matter."""
-    depth_mm = ndimage.distance_transform_edt(brain)
-    white = (np.abs(z[0] + 0.3) < 1.3) & (np.abs(z[1] + 0.3) < 1.3) & (depth_mm > 5)
-    ventricle = ndimage.binary_opening((z[0] < -2.2) & (depth_mm > 20))
-    return places(white.astype(float), ventricle).astype(float)

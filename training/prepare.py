@@ -21,7 +21,7 @@ import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
-from app.arrays import Array, Mask
+from app.arrays import Mask
 from app.config import PreprocessConfig
 from app.errors import InputError
 from app.images import grids, storage
@@ -29,6 +29,7 @@ from app.method import preprocessing
 from app.method.brain import BrainExtractor
 from training import commands, mslesseg
 from training.labels import TISSUES
+from training.places import depth_of, places
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,6 @@ LIKELY = {
     "cerebellar_grey": 0.03,
 }
 
-Bytes = npt.NDArray[np.uint8]
-Depth = npt.NDArray[np.int8]
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -282,22 +281,6 @@ def prepare_pair(folder: Path, config: PreprocessConfig) -> Arrays:
         "ignore_forward": mask("ignore_forward"),
         "ignore_backward": mask("ignore_backward"),
     }
-
-
-def depth_of(brain: Mask) -> Depth:
-    """Half millimetres below the surface of a mask at 1 mm: positive inside, negative outside, up to 127."""
-    signed = ndimage.distance_transform_edt(brain) - ndimage.distance_transform_edt(~brain)
-    return np.clip(np.round(2 * signed), -127, 127).astype(np.int8)  # type: ignore[no-any-return]
-
-
-def places(likely: npt.NDArray[np.float64], ventricle: Mask) -> Bytes:
-    """Where lesions appear, 0 to 255: tissue likelihood, five times higher at the ventricles than far from
-    them.
-    """
-    far_mm: Array = (
-        ndimage.distance_transform_edt(~ventricle) if ventricle.any() else np.full(likely.shape, np.inf)
-    )
-    return np.round(255 * likely * (0.2 + 0.8 * np.exp(-far_mm / 8))).astype(np.uint8)
 
 
 def box_around(mask: Mask, margin: int) -> tuple[slice, ...]:

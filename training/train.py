@@ -34,15 +34,14 @@ from app.method import checkpoint
 from app.method.model import UNet3D
 from app.method.predictor import probabilities, sliding_window
 from training import commands, folds, operating_points, processes
-from training.cases import Case, read_cases
-from training.config import PAPER_RECIPE, ChallengeConfig, TrainConfig
+from training.cases import Case, patient_of, read_cases
+from training.config import PAPER_RECIPE, ChallengeConfig, SynthesisConfig, TrainConfig
 from training.dataset import Batch, open_stream, sample_seed, stack
 from training.loss import LOSSES
 from training.run import Progress, Run, begin, learning_rate, provenance, resume, save, start_from, take_step
 
 LOG_STEPS = 20
 DROPOUT_SEEDS = 2**31  # apart from those of the patches
-OPEN_DATA = "open data of training/README.md; patients 01, 03, P14 and P2 for validation only"
 
 
 def main() -> None:
@@ -52,11 +51,12 @@ def main() -> None:
     def given(*names: str) -> dict[str, Any]:
         return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
-    if arguments.head is not None and (arguments.fold is not None or not 0 <= arguments.head <= 1):
-        parser.error(
-            "--head: wanted a share between 0 and 1, without --fold, whose patches are the challenge's"
-        )
-    recipe = TrainConfig() if arguments.fold is None else PAPER_RECIPE
+    recipe = PAPER_RECIPE if folds.of_challenge(arguments.prepared) else TrainConfig()
+    made = isinstance(recipe.patches, SynthesisConfig)
+    if arguments.head is not None and not (made and 0 <= arguments.head <= 1):
+        parser.error("--head: wanted a share between 0 and 1, and open data")
+    if arguments.fold is None and not made:
+        parser.error("--fold: wanted one with patients of the challenge")
     patches = dataclasses.replace(recipe.patches, **given("patch", "iqda", "head"))
     settings = given("steps", "seed", "batch", "features", "dropout", "loss", "precision", "validate_steps")
     config = dataclasses.replace(recipe, patches=patches, **settings)
@@ -94,7 +94,8 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fold",
         type=int,
-        help="the paper's recipe, on the challenge's patients but for those of this fold, who validate",
+        help="train on the pairs of all patients but those of this fold, who validate: the challenge's, "
+        "or the open ones beside made pairs",
     )
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int)
@@ -138,7 +139,7 @@ def train(
     share, rest = divmod(config.batch, processes.count())
     if rest:
         raise InputError(f"a batch of {config.batch} for {processes.count()} processes; wanted a multiple")
-    training, held_out = folds.split(prepared, fold) if fold is not None else ([], [])
+    training, held_out = folds.split(folds.of(prepared), fold) if fold is not None else ([], [])
     stream = open_stream(prepared, training, config.patches, config.seed, device)
     first_process = processes.rank() == 0
     cases = read_cases(prepared / "pairs", held_out or None) if first_process else []
@@ -317,7 +318,7 @@ def _validate(run: Run, cases: list[Case], config: TrainConfig, folder: Path, de
     _log(folder / "validation.csv", row)
     windows = WindowConfig(side=config.patches.patch)
     settings = Config(network=network.config, windows=windows, point=chosen, outputs=outputs_of(config))
-    origin = _provenance(config, progress.step, found)
+    origin = _provenance(config, cases, progress.step, found)
     checkpoint.save(folder / "last.pt", network, settings, origin)
     if found > progress.best:
         checkpoint.save(folder / "best.pt", network, settings, origin)
@@ -325,16 +326,26 @@ def _validate(run: Run, cases: list[Case], config: TrainConfig, folder: Path, de
     progress.best = max(progress.best, found)
 
 
-def _provenance(config: TrainConfig, step: int, found: float) -> dict[str, str]:
-    challenge = isinstance(config.patches, ChallengeConfig)
-    data = "MSSEG-2 training patients but for one fold, which validates" if challenge else OPEN_DATA
+def _provenance(config: TrainConfig, cases: list[Case], step: int, found: float) -> dict[str, str]:
+    """Where the weights come from; for open data also who was held out, on whom training.validate judges
+    them.
+    """
+    held_out = ", ".join(sorted({patient_of(case.name) for case in cases}))
+    if isinstance(config.patches, ChallengeConfig):
+        who = {"data": "MSSEG-2 training patients but for one fold, which validates"}
+    else:
+        who = {"data": f"open data of training/README.md, but for {held_out}", folds.HELD_OUT: held_out}
     cost = f"{operating_points.FALSE_LESION_COST} a false lesion where none is new"
-    return provenance("training.train", sys.argv[1:], data) | {
-        "step": str(step),
-        "iqda": config.patches.iqda,
-        "loss": config.loss,
-        "selection": f"{found:.4f}, mean of F1 and Dice on the validation pairs less {cost}",
-    }
+    return (
+        provenance("training.train", sys.argv[1:], who.pop("data"))
+        | who
+        | {
+            "step": str(step),
+            "iqda": config.patches.iqda,
+            "loss": config.loss,
+            "selection": f"{found:.4f}, mean of F1 and Dice on the validation pairs less {cost}",
+        }
+    )
 
 
 def _autocast(device: torch.device, config: TrainConfig) -> torch.autocast:

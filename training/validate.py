@@ -4,16 +4,16 @@
 
 Without `--choose`, networks are judged at the stored operating point.
 Open data are judged by training/yardstick.py: lesions painted into real pairs, real pairs without change,
-real new lesions. With `--choose`, each patient is judged at the cut that the others' pairs choose, with other
-shapes than it is judged by; the stored cut is the one that all choose. The challenge's patients are each
-predicted by the one network whose fold held them out, and scored by the challenge's measures. Everything is
-scored on the network's 1 mm grid with the truth brought there by nearest neighbour, ignore zones taken out of
-prediction and truth.
+real new lesions. Each patient is judged by the networks that were not trained on his pairs. With `--choose`,
+each is judged at the cut that the others' pairs choose, with other shapes than it is judged by; the stored
+cut is the one that all choose. The challenge's patients are each predicted by the one network whose fold held
+them out, and scored by the challenge's measures. Everything is scored on the network's 1 mm grid with the
+truth brought there by nearest neighbour, ignore zones taken out of prediction and truth.
 """
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,8 @@ from app.method.predictor import LesionMaps, Predictor
 from app.scoring import metrics
 from app.scoring.metrics import CaseMetrics
 from training import calibration, card, commands, folds, operating_points, painting, sheet, yardstick
-from training.cases import SPACING_MM, Case, read_cases
+from training.cases import SPACING_MM, Case, patient_of, read_cases
+from training.folds import HELD_OUT
 from training.marks import Marked, cut_for, left_out_cuts, marks_of
 
 POSSIBLE_FALSE_A_PAIR = 2.0  # false marks a pair above the lower cut
@@ -50,7 +51,7 @@ def main() -> None:
     torch.set_num_threads(1)
 
     cases = read_cases(arguments.prepared / "pairs")
-    if (arguments.prepared / folds.FILE).is_file():
+    if folds.of_challenge(arguments.prepared):
         lines = validate_folds(arguments.prepared, arguments.weights, cases)
     else:
         lines = validate_open(arguments.prepared, arguments.weights, cases, arguments.choose, arguments.sheet)
@@ -65,14 +66,14 @@ def validate_open(
 
     With `choose`, store the cuts and the calibration. With `page`, draw the contact sheet.
     """
-    predictor = Predictor.from_folder(weights, choose_device("auto"))
-    point = predictor.config.point
-    cuts = dict.fromkeys({painting.patient_of(case.name) for case in cases}, point.certain)
+    predictors = unseen(weights, {patient_of(case.name) for case in cases})
+    point = next(iter(predictors.values())).config.point
+    cuts = dict.fromkeys(predictors, point.certain)
     lines = [operating_points.in_words(point)]
-    judged = mark_painted(predictor, cases, prepared, painting.REPORTING_SEED)
+    judged = mark_painted(predictors, cases, prepared, painting.REPORTING_SEED)
     lines += yardstick.painted_lines(judged, cuts)
     if choose:
-        chosen_on = mark_painted(predictor, cases, prepared, painting.CHOOSING_SEED)
+        chosen_on = mark_painted(predictors, cases, prepared, painting.CHOOSING_SEED)
         cuts, point = left_out_cuts(chosen_on), store_choice(weights, chosen_on, point)
         others = ", ".join(f"{patient} {cut:.4f}" for patient, cut in sorted(cuts.items()))
         lines = [
@@ -82,7 +83,7 @@ def validate_open(
         lines += yardstick.painted_lines(judged, cuts)
         lines += calibration.left_out_lines(chosen_on, judged)
     print("\n".join(lines), flush=True)
-    maps = {case.name: predictor.maps(case.channels, case.brain) for case in cases}
+    maps = {case.name: predictors[patient_of(case.name)].maps(case.channels, case.brain) for case in cases}
     points = {patient: dataclasses.replace(point, certain=cut) for patient, cut in cuts.items()}
     masks = yardstick.masks_of({name: found.new for name, found in maps.items()}, cases, points)
     real = [*yardstick.quiet_lines(masks, cases), *yardstick.real_lines(masks, cases)]
@@ -95,10 +96,36 @@ def validate_open(
     return [*lines, *real]
 
 
-def mark_painted(predictor: Predictor, cases: Sequence[Case], prepared: Path, seed: int) -> list[Marked]:
-    """The marks of each case with lesions painted into it."""
-    pairs = painting.painted(cases, prepared, seed)
-    return [marks_of(predictor(pair.channels, pair.brain), pair, predictor.config.point) for pair in pairs]
+def unseen(weights: Path, patients: Collection[str]) -> dict[str, Predictor]:
+    """{patient: the networks of a folder that were not trained on his pairs}.
+
+    Raises InputError if there is none for one of them.
+    """
+    device = choose_device("auto")
+    whole = Predictor.from_folder(weights, device)
+    origins = [checkpoint.load(path).provenance for path in checkpoint.lesion_networks(weights)]
+    predictors = {}
+    for patient in sorted(patients):
+        own = [
+            network
+            for network, origin in zip(whole.networks, origins, strict=True)
+            if patient in origin.get(HELD_OUT, patient).split(", ")
+        ]
+        if not own:
+            raise InputError(f"{weights}: every network was trained on {patient}; wanted one that was not")
+        predictors[patient] = Predictor(own, whole.config, device)
+    return predictors
+
+
+def mark_painted(
+    predictors: Mapping[str, Predictor], cases: Sequence[Case], prepared: Path, seed: int
+) -> list[Marked]:
+    """The marks of each case with lesions painted into it, by its patient's networks."""
+    marked = []
+    for pair in painting.painted(cases, prepared, seed):
+        predictor = predictors[pair.patient]
+        marked.append(marks_of(predictor(pair.channels, pair.brain), pair, predictor.config.point))
+    return marked
 
 
 def lesion_lines(pairs: Path, maps: dict[str, LesionMaps]) -> list[str]:

@@ -16,7 +16,7 @@ from scipy import ndimage
 from app.arrays import Array
 from app.config import OperatingPoint
 from training import operating_points
-from training.cases import Case
+from training.cases import Case, patient_of
 from training.marks import (
     FALSE_A_PAIR,
     FOUND,
@@ -27,7 +27,6 @@ from training.marks import (
     left_out_cuts,
     shapes_of_found,
 )
-from training.painting import patient_of
 
 SIZES_MM3 = (0.0, 30.0, 100.0, math.inf)
 CONTRASTS_Z = (1.5, 2.5, 4.5)

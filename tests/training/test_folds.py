@@ -26,11 +26,11 @@ def test_the_draw_depends_on_the_seed_alone() -> None:
 def test_written_and_split(tmp_path: Path) -> None:
     drawn = folds.draw(CHANGED, 5, seed=1)
     folds.write(tmp_path, drawn, seed=1)
-    training, held_out = folds.split(tmp_path, 3)
+    training, held_out = folds.split(folds.of(tmp_path), 3)
     assert held_out == sorted(name for name in drawn if drawn[name] == 3)
     assert sorted(training + held_out) == sorted(CHANGED)
     with pytest.raises(InputError, match="no fold 6; wanted one of 1 to 5"):
-        folds.split(tmp_path, 6)
+        folds.split(folds.of(tmp_path), 6)
 
 
 @pytest.mark.parametrize("count", [1, 31])

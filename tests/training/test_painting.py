@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from app.config import OperatingPoint
 from training import marks, painting
-from training.cases import Case
+from training.cases import Case, patient_of
 from training.marks import Mark, Marked
 from training.prepare import pack_shapes
 from training.synthesis.lesions import Shapes
@@ -101,5 +101,5 @@ def test_cuts_allow_so_many_false_marks_and_are_chosen_by_others() -> None:
 
 
 def test_pairs_of_one_patient_belong_together() -> None:
-    assert painting.patient_of("P14_T1_T2 backward") == painting.patient_of("P14_T2_T3 forward") == "P14"
-    assert painting.patient_of("patient01 forward") == "patient01"
+    assert patient_of("P14_T1_T2 backward") == patient_of("P14_T2_T3 forward") == "P14"
+    assert patient_of("patient01 forward") == "patient01"

@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from training.cases import read_cases
 from training.labels import TISSUES
-from training.prepare import depth_of, pack_shapes, places, shapes
+from training.places import depth_of, places
+from training.prepare import pack_shapes, shapes
 from training.synthesis.lesions import draw_shape, read_shapes
 
 

@@ -201,21 +201,29 @@ def test_patches_of_heads_alone_or_of_scans_alone(
     assert {stream.sample(number).tissues is not None for number in range(20)} == {of_heads}  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("words", [["--head", "1.5"], ["--head", "0.5", "--fold", "1"]])
-def test_a_share_of_heads_that_makes_no_sense_is_refused(
+@pytest.mark.parametrize(
+    ("data", "words", "said"),
+    [
+        ("prepared", ["--head", "1.5"], "wanted a share between 0 and 1"),
+        ("challenge", ["--head", "0.5", "--fold", "1"], "wanted a share between 0 and 1"),
+        ("challenge", [], "--fold: wanted one"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    data: str,
     words: list[str],
-    prepared: Path,
+    said: str,
     tmp_path: Path,
+    request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(
-        sys, "argv", ["train", "--prepared", str(prepared), "--run", str(tmp_path / "run"), *words]
-    )
+    folder = str(request.getfixturevalue(data))
+    monkeypatch.setattr(sys, "argv", ["train", "--prepared", folder, "--run", str(tmp_path / "run"), *words])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    assert "wanted a share between 0 and 1" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

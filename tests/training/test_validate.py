@@ -12,6 +12,7 @@ from app.config import Config, NetworkConfig, WindowConfig
 from app.errors import InputError
 from app.method import checkpoint
 from app.method.model import UNet3D
+from app.method.predictor import Predictor
 from training import card, folds, validate
 from training.publish import publish
 
@@ -51,6 +52,28 @@ def test_weights_of_other_folds_are_refused(challenge: Path, weights: Path) -> N
     checkpoint.remove(weights / "lesions2.pt")
     with pytest.raises(InputError, match=r"not one lesion network for each of the 2 folds"):
         validate.out_of_fold(challenge, weights)
+
+
+def test_each_open_pair_by_the_networks_that_were_not_trained_on_it(tmp_path: Path) -> None:
+    held_out = {"1": "P2, patient01", "2": "P14, patient03", "3": None}
+    for name, patients in held_out.items():
+        origin = PROVENANCE | ({} if patients is None else {folds.HELD_OUT: patients})
+        torch.manual_seed(int(name))
+        checkpoint.save(tmp_path / f"{name}.pt", UNet3D(CONFIG.network), CONFIG, origin)
+    publish([tmp_path / f"{name}.pt" for name in held_out], tmp_path / "weights")
+    first, second, third = Predictor.from_folder(tmp_path / "weights", torch.device("cpu")).networks
+
+    predictors = validate.unseen(tmp_path / "weights", folds.OPEN)
+    for patient, fold in folds.OPEN.items():
+        wanted = [first if fold == 1 else second, third]  # the third saw no pair at all
+        for network, like in zip(predictors[patient].networks, wanted, strict=True):
+            assert all(
+                torch.equal(a, b) for a, b in zip(network.parameters(), like.parameters(), strict=True)
+            )
+
+    publish([tmp_path / "1.pt"], tmp_path / "weights")
+    with pytest.raises(InputError, match="every network was trained on P14"):
+        validate.unseen(tmp_path / "weights", ["P14", "P2"])
 
 
 def test_publishing_fewer_networks_leaves_no_older_one(tmp_path: Path, weights: Path) -> None:

@@ -62,9 +62,9 @@ def look(source: Source, config: SynthesisConfig, likeness: str, rng: torch.Gene
     two scanners: a key of SHARED_CONTRAST.
     """
     side = config.patch + 2 * config.margin
-    centre = _centre(source.depth, config.low, rng)
+    centre = random_centre(source.depth, config.low, rng)
     limit_deg = 15.0 if source.values is None else 12.0
-    coordinates = _coordinates(centre, side, limit_deg, rng)
+    coordinates = oblique(centre, side, limit_deg, rng)
     smooth = (
         [source.depth, source.place] if source.values is None else [source.depth, source.place, source.values]
     )
@@ -80,7 +80,7 @@ def look(source: Source, config: SynthesisConfig, likeness: str, rng: torch.Gene
     return Window(base, depth / 2, place, (tissues == HYPERINTENSITY).float(), False, True)
 
 
-def _centre(depth: Tensor, low: float, rng: torch.Generator) -> list[int]:
+def random_centre(depth: Tensor, low: float, rng: torch.Generator) -> list[int]:
     """A random brain voxel; with chance `low` one from the lowest third."""
     height = depth.shape[0] // 3 if uniform(rng, 0, 1) < low else depth.shape[0]
     while True:
@@ -89,8 +89,10 @@ def _centre(depth: Tensor, low: float, rng: torch.Generator) -> list[int]:
             return centre
 
 
-def _coordinates(centre: Sequence[int], side: int, limit_deg: float, rng: torch.Generator) -> Tensor:
-    """Where each voxel of the window lies in the source: (side, side, side, 3) as (z, y, x)."""
+def oblique(centre: Sequence[int], side: int, limit_deg: float, rng: torch.Generator) -> Tensor:
+    """Where each voxel of a window lies in the source, turned, scaled, mirrored and gently bent: (side, side,
+    side, 3) as (z, y, x).
+    """
     device = rng.device
     matrix = rotation([math.radians(uniform(rng, -limit_deg, limit_deg)) for _ in range(3)], device)
     matrix = matrix * torch.tensor([uniform(rng, 0.85, 1.15) for _ in range(3)], device=device)
@@ -104,6 +106,14 @@ def _coordinates(centre: Sequence[int], side: int, limit_deg: float, rng: torch.
     ]
     bend = smooth_field(5, side, 1.5, rng, channels=3)
     return axes[0] + axes[1] + axes[2] + bend.movedim(0, -1) + torch.tensor(centre, device=device)
+
+
+def upright(centre: Sequence[int], side: int, rng: torch.Generator) -> Tensor:
+    """The same along the source's voxels, mirrored or not, so that values stay as they are."""
+    axes = [torch.arange(side, device=rng.device) + at - side // 2 for at in centre]
+    if integer(rng, 2):
+        axes[2] = axes[2].flip(0)  # left and right
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).float()
 
 
 def _render(tissues: Tensor, source: Source, unlike: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ LESION = 0.2  # part of a voxel from which on it may not count as sound tissue
 REAL_EDGE_MM = 0.5  # blur of a drawn mask, whose border runs along voxels
 # a shape's chance grows with its volume to this power, so that the many tiny ones do not crowd out the rest
 SHAPE_EXPONENT = 0.25
+BRIGHT_Z = 1.0  # brighter than grey matter
 REACH_VOXELS = 5  # side of the cube in which one voxel that clearly changed speaks for its neighbours
 
 
@@ -107,6 +108,8 @@ def add_lesions(
     for kind in [kind for kind, count in counts.items() for _ in range(count)][: len(spots)]:
         _paint(excess, part, spots.pop(), kind, shapes, lesions, rng)
     excess *= (1 + smooth_field(12, side, 0.15, rng)).clamp_min(0.3)  # uneven inside
+    # tissue that is bright already is filled up to the lesion's height
+    excess = (excess - (blur(torch.maximum(*window.base), 1.0) - BRIGHT_Z).clamp_min(0)).clamp_min(0)
     change = (excess[1] - excess[0]) * solid(window.base[1])
     excess[0] *= math.exp(normal(rng, lesions.contrast_change))
     real = (window.lesions > 0).float()

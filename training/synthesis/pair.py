@@ -6,13 +6,14 @@ sees `1 + z / 4` clipped to [0, 3], 0 outside the brain (app.method.preprocessin
 mm, axes running to superior, posterior and left.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from training.augmentation import uniform
-from training.config import SynthesisConfig
+from training.config import LesionConfig, SynthesisConfig
 from training.synthesis import acquisition
 from training.synthesis.anatomy import Source, look
 from training.synthesis.distractors import add_distractors
@@ -57,21 +58,47 @@ def make_sample(source: Source, shapes: Shapes, config: SynthesisConfig, rng: to
 
     baseline, followup = painted.lesions
     new, vanished = (followup - baseline).clamp_min(0), (baseline - followup).clamp_min(0)
-    rise = scans[1] - scans[0]
-    hidden_new = (new > LESION) & ~(
-        shown(rise, new > LESION, window.depth_mm, config.lesions)
-        & (painted.change > config.lesions.visible_z)
+    hidden_new, hidden_vanished = hidden(
+        scans, (new, vanished), painted.change, window.depth_mm, config.lesions
     )
-    hidden_vanished = (vanished > LESION) & ~(
-        shown(-rise, vanished > LESION, window.depth_mm, config.lesions)
-        & (painted.change < -config.lesions.visible_z)
+    unknown = torch.full_like(hidden_new, not window.all_marked)
+    left_out = torch.stack([hidden_new, hidden_vanished, unknown, unknown])
+    maps = torch.stack([new, vanished, baseline, followup])
+    return cut(scans, maps, left_out, window.depth_mm, config, rng)
+
+
+def hidden(
+    scans: Sequence[Tensor],
+    changed: tuple[Tensor, Tensor],
+    change: Tensor,
+    depth_mm: Tensor,
+    lesions: LesionConfig,
+) -> tuple[Tensor, Tensor]:
+    """What is new and what has vanished (`changed`, parts of a voxel) without both scans showing it.
+
+    `change` is the rise in z that it was painted with.
+    """
+    rise = scans[1] - scans[0]
+    new, vanished = changed[0] > LESION, changed[1] > LESION
+    return (
+        new & ~(shown(rise, new, depth_mm, lesions) & (change > lesions.visible_z)),
+        vanished & ~(shown(-rise, vanished, depth_mm, lesions) & (change < -lesions.visible_z)),
     )
 
+
+def cut(
+    scans: Sequence[Tensor],
+    maps: Tensor,
+    left_out: Tensor,
+    depth_mm: Tensor,
+    config: SynthesisConfig,
+    rng: torch.Generator,
+) -> Sample:
+    """The patch inside the margin of a window, as the network sees it; brain mask and fields of view end
+    somewhere.
+    """
     inner = (slice(config.margin, config.margin + config.patch),) * 3
-    brain = window.depth_mm[inner] > uniform(rng, *BRAIN_EDGE_MM)
+    brain = depth_mm[inner] > uniform(rng, *BRAIN_EDGE_MM)
     brain &= acquisition.common_field(config.patch, rng, brain.device)
-    known = brain & window.all_marked
     channels = torch.stack([(1 + scan[inner] / 4).clamp(0, 3) for scan in scans]) * brain
-    truth = torch.stack([part[inner] for part in (new, vanished, baseline, followup)]) * brain
-    scored = torch.stack([brain & ~hidden_new[inner], brain & ~hidden_vanished[inner], known, known])
-    return Sample(channels, truth, scored)
+    return Sample(channels, maps[:, *inner] * brain, brain & ~left_out[:, *inner])
