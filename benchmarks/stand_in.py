@@ -14,7 +14,8 @@ COARSE = Config(
     network=NetworkConfig(features=8, levels=1),
     preprocess=PreprocessConfig(spacing_mm=3.0),
     windows=WindowConfig(side=32, overlap=0.25),
-    point=OperatingPoint(threshold=0.52),
+    # a handful of marks, as a patient has: thousands of them would be all that tests wait for
+    point=OperatingPoint(threshold=0.6, minimum_volume_mm3=500),
 )
 
 
