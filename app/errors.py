@@ -9,9 +9,14 @@ class InputError(Exception):
     """
 
 
-def dicom_not_installed(error: ImportError) -> InputError:
-    """What to say where one of DICOM's packages, which are an extra, is missing."""
+def not_installed(error: ImportError, extra: str) -> InputError:
+    """What to say where a package of an extra is missing."""
     return InputError(
-        f"DICOM: the package {error.name} is not installed; wanted `pip install '.[dicom]'` in the "
+        f"the package {error.name} is not installed; wanted `pip install '.[{extra}]'` in the "
         "folder of this program"
     )
+
+
+def dicom_not_installed(error: ImportError) -> InputError:
+    """The same for DICOM's packages."""
+    return InputError(f"DICOM: {not_installed(error, 'dicom')}")

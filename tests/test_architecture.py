@@ -116,6 +116,7 @@ def test_torch_click_and_dicom_stay_where_they_belong() -> None:
     assert {name for name, imports in APP.items() if {"pydicom", "highdicom"} & imports} == {
         "app.images.dicom",
         "app.images.dicom_seg",
+        "app.results.dicom_key",
         "app.results.dicom_sr",
         "app.images.dicom_volume",
     }

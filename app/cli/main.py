@@ -118,10 +118,16 @@ def main(ctx: click.Context) -> None:
 @click.option(
     "--text", type=click.Path(path_type=Path), help="Also write a text to paste into a report (.txt)."
 )
+@click.option("--pdf", type=click.Path(path_type=Path), help="Also write text and pictures on paper (.pdf).")
 @click.option(
     "--sr",
     type=click.Path(path_type=Path),
     help="Also write a DICOM structured report of a DICOM follow-up (.dcm).",
+)
+@click.option(
+    "--key-image",
+    type=click.Path(path_type=Path),
+    help="Also write pictures of the lesions of a DICOM follow-up (.dcm), for any archive's viewer.",
 )
 @click.option(
     "--text-template", type=click.Path(path_type=Path), help="Jinja template of that text, instead of ours."
@@ -150,19 +156,13 @@ def main(ctx: click.Context) -> None:
 @click.pass_context
 def segment(
     ctx: click.Context,
+    /,
     baseline: Path,
     followup: Path,
     output: Path,
-    probability: Path | None,
-    lesions: Path | None,
-    changes: Path | None,
-    report: Path | None,
-    text: Path | None,
-    sr: Path | None,
     text_template: Path | None,
     label: str,
     visits: tuple[str, str],
-    record: Path | None,
     baseline_lesions: Path | None,
     fast: bool,
     strict: bool,
@@ -174,6 +174,7 @@ def segment(
     device: str,
     threads: int | None,
     weights: Path,
+    **others: Path | None,  # what else is to be written: as Outputs calls it
 ) -> None:
     """Find the new lesions of one patient."""
     from ..patients.segmenter import Segmenter
@@ -182,16 +183,7 @@ def segment(
     from ..results.outputs import Outputs
     from ..results.text import TEMPLATE, Heading
 
-    outputs = Outputs.named(
-        output,
-        lesions,
-        probability=probability,
-        changes=changes,
-        report=report,
-        text=text,
-        sr=sr,
-        record=record,
-    )
+    outputs = Outputs.named(output, **others)
     outputs.check()
     heading = Heading(label, *visits, text_template or TEMPLATE)
     scans = _find(baseline, baseline_series), _find(followup, followup_series)

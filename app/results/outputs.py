@@ -34,7 +34,9 @@ class Outputs:
     report: Path | None = None
     text: Path | None = None
     thumbnails: Path | None = None  # new lesions at follow-up, for the page of a cohort
+    pdf: Path | None = None
     sr: Path | None = None  # DICOM structured report
+    key_image: Path | None = None  # DICOM secondary capture
     record: Path | None = None  # versions, settings, hashes, seconds: see record.py
 
     @staticmethod
@@ -100,6 +102,8 @@ class Outputs:
                 headers.suffix_of(path)
         for path in self.wanted().values():
             _check_folder(path)
+        if self.pdf is not None or self.key_image is not None:
+            from . import paper  # noqa: F401  # says which package is missing
 
     def check_source(self, followup: Scan) -> None:
         """Raise InputError, before any work is done, if the mask is to be a DICOM Segmentation and the
@@ -114,10 +118,11 @@ class Outputs:
             from ..images import dicom_seg
 
             dicom_seg.check(followup.series)
-        if self.sr is not None and followup.series is None:
-            raise InputError(
-                f"{self.sr}: a DICOM report of {followup.path}; wanted a follow-up that is DICOM too"
-            )
+        for path, what in ((self.sr, "report"), (self.key_image, "picture")):
+            if path is not None and followup.series is None:
+                raise InputError(
+                    f"{path}: a DICOM {what} of {followup.path}; wanted a follow-up that is DICOM too"
+                )
 
     def write_results(
         self, result: Result, baseline: Scan, followup: Scan, heading: Heading = NOBODY
@@ -142,10 +147,18 @@ class Outputs:
         if self.thumbnails is not None:
             with writing(self.thumbnails) as unfinished:
                 unfinished.write_bytes(picture.png(report.thumbnails(result)))
+        if self.pdf is not None:
+            from . import paper
+
+            paper.write_pdf(result, self.pdf, heading, instances)
         if self.sr is not None and followup.series is not None:
             from . import dicom_sr
 
             dicom_sr.write_report(result, followup.series, self.sr)
+        if self.key_image is not None and followup.series is not None:
+            from . import dicom_key
+
+            dicom_key.write_key_image(result, followup.series, self.key_image, instances)
         if self._is_segmentation and followup.series is not None:
             from ..images import dicom_seg
 

@@ -23,7 +23,7 @@ NOT_ON_A_PLATFORM = {
     "--device",  # auto: the platform decides what there is
     "--baseline-series",  # DICOM: platforms hand over files, not folders
     "--followup-series",
-    "--sr",  # DICOM, too
+    *("--sr", "--key-image"),  # DICOM, too
     "--visits",  # two values for one option
     *("--verbose", "--quiet", "--log"),  # a platform keeps what is said
 }
