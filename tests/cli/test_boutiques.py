@@ -115,38 +115,26 @@ def test_a_launch_writes_the_mask_beside_the_scans(scans: tuple[Path, Path], tmp
 
 
 def test_every_input_reaches_its_option(tmp_path: Path) -> None:
-    values = {
-        **{
-            "baseline": "a.nii.gz",
-            "followup": "b.nii.gz",
-            "output": "m.nii.gz",
-            "probability": "p.nii.gz",
-            "lesions": "l.csv",
-            "report": "r.html",
-        },
-        **{
-            "record": "r.json",
-            "changes": "c.nii.gz",
-            "text": "t.txt",
-            "text_template": "template.txt",
-            "label": "A",
-            "baseline_lesions": "old.nii.gz",
-            "fast": True,
-            "strict": True,
-            "brain_mask": "brain.nii.gz",
-            "preprocessing": "native",
-            "register": "always",
-            "threads": 2,
-        },
-        **{
-            "changes": "c.nii.gz",
-            "text": "t.txt",
-            "text_template": "own.txt",
-            "label": "patient 7",
-            "baseline_lesions": "old.nii.gz",
-            "fast": True,
-            "strict": True,
-        },
+    values: dict[str, object] = {
+        "baseline": "a.nii.gz",
+        "followup": "b.nii.gz",
+        "output": "m.nii.gz",
+        "probability": "p.nii.gz",
+        "lesions": "l.csv",
+        "report": "r.html",
+        "record": "r.json",
+        "changes": "c.nii.gz",
+        "text": "t.txt",
+        "text_template": "own.txt",
+        "pdf": "p.pdf",
+        "label": "patient 7",
+        "baseline_lesions": "old.nii.gz",
+        "brain_mask": "brain.nii.gz",
+        "preprocessing": "native",
+        "register": "always",
+        "fast": True,
+        "strict": True,
+        "threads": 2,
     }
     assert set(values) == {one["id"] for one in _descriptor()["inputs"]}
     (tmp_path / "inputs.json").write_text(json.dumps(values))

@@ -45,6 +45,10 @@ def empty(tmp_path: Path) -> Iterator[Path]:
     assert [path.name for path in folder.rglob(".writing*")] == []
 
 
+# for tests of what is written or said, not of what is found
+QUICK = ("--preprocessing", "none", "--register", "never", "--fast")
+
+
 def _run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
@@ -88,7 +92,8 @@ def test_segment_writes_what_is_asked_for_on_the_follow_up_s_grid(
 
 def test_the_same_scan_twice_warns_and_goes_on(scans: tuple[Path, Path], weights: Path, empty: Path) -> None:
     result = _run(
-        "segment", "-t1", scans[1], "-t2", scans[1], "-o", empty / "mask.nrrd", "--weights", weights
+        *("segment", "-t1", scans[1], "-t2", scans[1], "-o", empty / "mask.nrrd", "--weights", weights),
+        *QUICK,
     )
     assert result.exit_code == 0, result.output
     assert "given as baseline and as follow-up" in result.stderr
@@ -106,7 +111,8 @@ def test_in_the_same_scan_twice_nothing_is_new_to_weights_that_ask_for_a_gain(
     found = {}
     for folder in (weights, strict):
         result = _run(
-            "segment", "-t1", scans[1], "-t2", scans[1], "-o", empty / "mask.nii.gz", "--weights", folder
+            *("segment", "-t1", scans[1], "-t2", scans[1], "-o", empty / "mask.nii.gz", "--weights", folder),
+            *QUICK,
         )
         assert result.exit_code == 0, result.output
         found[folder] = int(sitk.GetArrayFromImage(sitk.ReadImage(str(empty / "mask.nii.gz"))).sum())
@@ -306,7 +312,7 @@ def test_stripped_scans_need_no_preprocessing(
             "-o",
             empty / "mask.nii.gz",
         ),
-        *("--preprocessing", "none", "--probability", empty / "p.nii.gz", "--weights", weights),
+        *("--preprocessing", "none", "--fast", "--probability", empty / "p.nii.gz", "--weights", weights),
     )
     assert result.exit_code == 0, result.output
     outside = grids.array(patient.brain) == 0

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli.main import main
+from tests.cli.test_cli import QUICK
 from tests.conftest import REPOSITORY
 
 OTHERS = {
@@ -128,7 +129,7 @@ def test_a_file_cut_by_a_limit_leaves_nothing(
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
     done = subprocess.run(
-        [*command, *options, "--weights", str(weights), "--threads", "1"],
+        [*command, *options, *QUICK, "--weights", str(weights), "--threads", "1"],
         cwd=REPOSITORY,
         stderr=subprocess.PIPE,
         text=True,
