@@ -50,6 +50,7 @@ _TAGS = [
         "SeriesDescription",
         "ProtocolName",
         "Modality",
+        "MRAcquisitionType",
     ),
     *(
         "ImageType",
@@ -114,6 +115,11 @@ class Series:
     def study_date(self) -> str:
         """'20240131', or nothing."""
         return _text(self.headers[0], "StudyDate")
+
+    @property
+    def in_slices(self) -> bool:
+        """Whether the header says that slices were acquired one by one (2-D)."""
+        return _text(self.headers[0], "MRAcquisitionType") == "2D"
 
     def __str__(self) -> str:
         """'series 5: t2_flair_sag, MR, 256x256x176'."""

@@ -1,5 +1,6 @@
 """Can two scans be compared at all? One verdict a pair, with its reasons in plain words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,6 +48,17 @@ class Verdict:
         return f"{self.grade}: {'; '.join(grave)}" if grave else self.grade
 
 
+def with_reasons(verdict: Verdict, more: Sequence[Reason]) -> Verdict:
+    """The verdict with more reasons than the images gave."""
+    reasons = sorted((*verdict.reasons, *more), key=lambda reason: -GRADES.index(reason.grade))
+    return Verdict(reasons[0].grade if reasons else "comparable", tuple(reasons))
+
+
+def acquired_in_slices(name: str) -> Reason:
+    """What to say of a 2-D scan. Its slices' thickness is judged apart."""
+    return Reason("comparable", f"the {name} was acquired in 2-D; 3-D is recommended")
+
+
 def judge(quality: tuple[ScanQuality, ScanQuality], residual: Residual, pair: Pair) -> Verdict:
     """The verdict on a pair; `residual` is what the alignment has left."""
     reasons = [
@@ -56,8 +68,7 @@ def judge(quality: tuple[ScanQuality, ScanQuality], residual: Residual, pair: Pa
         *_of_scan("follow-up", quality[1]),
         *_of_unlikeness(quality, drift_spreads(pair)),
     ]
-    reasons.sort(key=lambda reason: -GRADES.index(reason.grade))
-    return Verdict(reasons[0].grade if reasons else "comparable", tuple(reasons))
+    return with_reasons(Verdict("comparable", ()), reasons)
 
 
 def drift_spreads(pair: Pair) -> float:

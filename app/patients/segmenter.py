@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..files import check_apart, writing_set
 from ..images import storage
 from ..images.scan import Scan, file_sha256
+from ..method import verdict
 from ..pipeline import USUAL, Clock, Networks, Result, Steps
 from ..results import record
 from ..results.outputs import Outputs
@@ -83,7 +84,16 @@ class Segmenter:
                 raise InputError("a scan was replaced while it was read; wanted files that nobody changes")
             clock.lap("read")
             result = pipeline.segment(*scans, self.networks, mask, self.steps, drawn)
-        result = dataclasses.replace(result, warnings=tuple(warnings))  # those of reading, too
+        protocol = [
+            verdict.acquired_in_slices(name)
+            for name, scan in (("baseline", baseline), ("follow-up", followup))
+            if scan.series is not None and scan.series.in_slices
+        ]
+        result = dataclasses.replace(
+            result,
+            warnings=tuple(warnings),  # those of reading, too
+            verdict=verdict.with_reasons(result.verdict, protocol),
+        )
         clock.lap("segment")
         with writing_set(outputs.wanted()) as unfinished:
             whole = Outputs(**unfinished)

@@ -633,3 +633,11 @@ def test_what_to_install_is_said(scan: sitk.Image, tmp_path: Path) -> None:
         "Error: DICOM: the package pydicom is not installed; wanted `pip install '.[dicom]'` in "
         "the folder of this program\n"
     )
+
+
+@pytest.mark.parametrize(("acquired", "in_slices"), [("2D", True), ("3D", False), ("", False)])
+def test_whether_slices_were_acquired_one_by_one(
+    acquired: str, in_slices: bool, scan: sitk.Image, tmp_path: Path
+) -> None:
+    write_series(scan, tmp_path / "series", MRAcquisitionType=acquired)
+    assert dicom.find(tmp_path / "series").in_slices is in_slices

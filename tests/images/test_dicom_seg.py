@@ -186,7 +186,7 @@ def folders(patient: Phantom, tmp_path_factory: pytest.TempPathFactory) -> tuple
     folder = tmp_path_factory.mktemp("visits")
     write_enhanced(patient.baseline, folder / "baseline" / "flair" / "IM1")
     write_series(patient.baseline, folder / "baseline" / "t1", "t1_mprage", 2)
-    write_series(patient.followup, folder / "followup")
+    write_series(patient.followup, folder / "followup", MRAcquisitionType="2D")
     return folder / "baseline", folder / "followup"
 
 
@@ -219,24 +219,30 @@ def test_folders_become_a_segmentation_and_only_it_holds_the_name(
         tmp_path / "r.html",
         "--record",
         tmp_path / "run.json",
+        *("--sr", tmp_path / "sr.dcm", "--key-image", tmp_path / "key.dcm", "--pdf", tmp_path / "r.pdf"),
     )
     result = _run(*scans, *others)
     assert result.exit_code == 0, result.output
     assert f"{folders[0]}: series 5: t2_flair_sag, MR" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "key.dcm",
         "l.csv",
         "new_lesions.dcm",
         "p.nii.gz",
         "r.html",
+        "r.pdf",
         "run.json",
+        "sr.dcm",
     ]
+    assert "the follow-up was acquired in 2-D" in (tmp_path / "run.json").read_text()
 
     probability = storage.read(tmp_path / "p.nii.gz")
     assert grids.same_grid(probability, dicom.find(folders[1]).read())
     mask = detection.lesion_mask(grids.array(probability), COARSE.point, grids.voxel_mm3(probability))
     assert mask.any()
     assert np.array_equal(_read_back(tmp_path / "new_lesions.dcm", probability), mask)
-    assert sum(int(row["voxels"]) for row in csv.DictReader((tmp_path / "l.csv").open())) == mask.sum()
+    rows = csv.DictReader((tmp_path / "l.csv").open())
+    assert sum(int(row["voxels"]) for row in rows if row["kind"] == "new") == mask.sum()
 
     assert SECRETS[0].encode() in (tmp_path / "new_lesions.dcm").read_bytes()
     header = sitk.ReadImage(str(tmp_path / "p.nii.gz"))

@@ -73,6 +73,13 @@ def test_the_gravest_reason_comes_first() -> None:
     assert found.in_words() == f"not comparable: {found.reasons[0].words}"
 
 
+def test_what_a_header_tells_is_added_and_the_gravest_stays_first() -> None:
+    more = verdict.acquired_in_slices("baseline")
+    assert verdict.with_reasons(_judge(FINE, FINE), [more]) == verdict.Verdict("comparable", (more,))
+    found = verdict.with_reasons(_judge(replace(FINE, slice_mm=4.0), FINE), [more])
+    assert (found.grade, found.reasons[-1]) == ("with caution", more)
+
+
 def test_another_contrast_is_told_in_spreads() -> None:
     """The brighter tissue, 1.1 of the mode, at 1.3 in the follow-up: 0.8 spreads."""
     brighter = np.where(EVEN.baseline > 1.05, EVEN.baseline + 0.2, EVEN.baseline).astype(np.float32)
