@@ -47,6 +47,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     GLIBC_TUNABLES=glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184:glibc.malloc.hugetlb=1
 ARG VERSION=0.1.0
 ARG COMMIT=unknown
+# Named as the container in dataset_description.json of BIDS derivatives.
+ENV MS_NEW_LESIONS_IMAGE=ms-new-lesions:${VERSION}
 LABEL org.opencontainers.image.title="ms-new-lesions" \
     org.opencontainers.image.description="New multiple-sclerosis lesions between two FLAIR scans. Research software, not a medical device." \
     org.opencontainers.image.version="${VERSION}" \

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import SimpleITK as sitk
 import torch
 
@@ -62,6 +63,15 @@ class Result:
     def volume_ml(self) -> float:
         """Of all new lesions together."""
         return sum(lesion.volume_mm3 for lesion in self.lesions) / 1000
+
+    def numbers(self) -> sitk.Image:
+        """uint16 on the follow-up's grid: the number of each lesion."""
+        return grids.like(self.findings.numbers.astype(np.uint16), self.mask)
+
+    def visits(self) -> sitk.Image:
+        """uint8 on the follow-up's grid: 1 where a lesion is at baseline, 2 at follow-up, 3 at both."""
+        before, after = self.findings.at
+        return grids.like(before.astype(np.uint8) + 2 * after.astype(np.uint8), self.mask)
 
     def in_words(self) -> str:
         """'2 new lesions, 0.07 ml'."""
@@ -230,8 +240,7 @@ def _as_they_are(
 
 def _on_followup(drawn: sitk.Image, followup: sitk.Image, aligned: Aligned) -> Mask:
     """A mask of the baseline's grid on the follow-up's, (z, y, x)."""
-    there = sitk.CompositeTransform([aligned.to_baseline, aligned.to_followup.GetInverse()])
-    return grids.mask_on(drawn, followup, there)
+    return grids.mask_on(drawn, followup, aligned.followup_to_baseline())
 
 
 class Clock:

@@ -24,7 +24,8 @@ from app.config import PreprocessConfig
 from app.images import grids, storage
 from app.method import checkpoint
 from app.method.brain import BrainExtractor
-from app.patients.cases import Case, find_cases
+from app.patients.cases import find_cases
+from app.patients.visits import Case
 from app.pipeline import Chain, Steps
 from training import commands, folds
 from training.prepare import MARGIN_MM, WEIGHTS, Arrays, box_around, save_arrays

@@ -27,17 +27,20 @@ class _Commands(click.Group):
     they are named.
     """
 
-    lazy = ("run", "score", "evaluate")
+    lazy = ("run", "follow", "bids", "grand-challenge", "score", "evaluate")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*super().list_commands(ctx), *self.lazy]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in self.lazy:
-            from . import cohort, scoring
+            from . import cohort, follow, platforms, scoring
 
             command: click.Command = {
                 "run": cohort.run,
+                "follow": follow.follow,
+                "bids": platforms.bids,
+                "grand-challenge": platforms.grand_challenge,
                 "score": scoring.score,
                 "evaluate": scoring.evaluate,
             }[cmd_name]

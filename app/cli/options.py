@@ -48,6 +48,14 @@ def fast_option(command: Any) -> Any:
     )(command)
 
 
+PAIRS = ["consecutive", "first-last", "all", "to-first"]
+pairs_option = click.option(
+    "--pairs",
+    type=click.Choice(PAIRS),
+    default="consecutive",
+    show_default=True,
+    help="Which of more than two visits are compared.",
+)
 strict_option = click.option("--strict", is_flag=True, help="Exit with 1 if there was a warning, too.")
 
 

@@ -93,6 +93,27 @@ def isotropic_grid(image: sitk.Image, spacing_mm: float) -> sitk.Image:
     return grid
 
 
+def round_all(grid: sitk.Image, boxes: list[tuple[sitk.Image, sitk.Transform]]) -> sitk.Image:
+    """The grid, empty and larger by whole voxels, so that it holds other images, too.
+
+    Each comes with the transform of its points to those of the grid, mm.
+    """
+    index = np.array(
+        [
+            grid.TransformPhysicalPointToContinuousIndex(to_grid.TransformPoint(corner.tolist()))
+            for image, to_grid in boxes
+            for corner in corners(image)
+        ]
+    )
+    low = np.minimum(np.floor(index.min(axis=0)), 0)
+    high = np.maximum(np.ceil(index.max(axis=0)), np.array(grid.GetSize()) - 1)
+    larger = sitk.Image((high - low + 1).astype(int).tolist(), sitk.sitkUInt8)
+    larger.SetSpacing(grid.GetSpacing())
+    larger.SetDirection(grid.GetDirection())
+    larger.SetOrigin(grid.TransformContinuousIndexToPhysicalPoint(low.tolist()))
+    return larger
+
+
 def moved_grid(grid: sitk.Image, affine: sitk.Transform) -> sitk.Image:
     """The grid seen through a rigid or affine transform: voxel for voxel, each centre p lies at affine(p).
 
@@ -115,6 +136,23 @@ def moved_grid(grid: sitk.Image, affine: sitk.Transform) -> sitk.Image:
     half = moved.TransformContinuousIndexToPhysicalPoint([(side - 1) / 2 for side in grid.GetSize()])
     moved.SetOrigin((there - half + moved.GetOrigin()).tolist())
     return moved
+
+
+def affine(transform: sitk.Transform) -> list[list[float]]:
+    """The numbers of a rigid or affine transform, 3 rows of 4: points LPS, mm, to such points."""
+    zero = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    columns = [np.array(transform.TransformPoint(tuple(unit))) - zero for unit in np.eye(3)]
+    rows: list[list[float]] = np.column_stack([*columns, zero]).tolist()
+    return rows
+
+
+def transform(rows: list[list[float]]) -> sitk.AffineTransform:
+    """The transform of such numbers."""
+    numbers = np.array(rows, dtype=np.float64)
+    made = sitk.AffineTransform(3)
+    made.SetMatrix(numbers[:, :3].ravel().tolist())
+    made.SetTranslation(numbers[:, 3].tolist())
+    return made
 
 
 def spacing_mm(image: sitk.Image) -> tuple[float, float, float]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from ..errors import InputError
 from . import metaimage, nifti, nrrd
 from .content import Header
+from .nifti import Meaning
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 CONVERT = (".img", ".img.gz", ".hdr", ".mgz", ".mgh", ".mnc", ".par", ".rec")  # that nibabel reads
@@ -55,9 +56,12 @@ def read(path: Path) -> Header:
         ) from error
 
 
-def copy_placement(source: Path, target: Path) -> None:
-    """Between NIfTI files: copy the header fields that place the voxels in space, bit for bit."""
-    nifti.copy_placement(source, suffix_of(source) == ".nii.gz", target, suffix_of(target) == ".nii.gz")
+def complete(target: Path, meaning: Meaning | None, source: Path | None) -> None:
+    """Say in a NIfTI file that we wrote what it means, and copy its place, bit for bit, from that of a
+    `source`.
+    """
+    placed_by = None if source is None else (source, suffix_of(source) == ".nii.gz")
+    nifti.complete(target, suffix_of(target) == ".nii.gz", meaning, placed_by)
 
 
 def is_dicom(path: Path) -> bool:

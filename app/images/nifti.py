@@ -1,4 +1,4 @@
-"""What does a NIfTI header say, and how is its placement copied?
+"""What does a NIfTI header say, how is its placement copied, and what does it say of an image of ours?
 
 NIfTI-1 and NIfTI-2 in one file, packed or not.
 """
@@ -44,6 +44,8 @@ _ONE = _Layout(
         "scaling": (112, "2f"),
         "units": (123, "B"),
         "codes": (252, "2h"),  # of qform and sform
+        "intent": (68, "h"),
+        "description": (148, "80s"),
         "forms": (256, "18f"),  # quaternion b, c, d; offset x, y, z; the sform's three rows
     },
 )
@@ -61,6 +63,8 @@ _TWO = _Layout(
         "scaling": (176, "2d"),
         "units": (500, "i"),
         "codes": (344, "2i"),
+        "intent": (504, "i"),
+        "description": (240, "80s"),
         "forms": (352, "18d"),
     },
 )
@@ -88,6 +92,7 @@ _OTHER_TYPES = {
     2304: "4 values a voxel (colour)",
 }
 _UNIT_MM = {1: 1000.0, 3: 0.001}  # metre, micron; else mm
+_MM = 2  # the code of that unit
 _TO_LPS = np.array([[-1.0], [-1.0], [1.0]])  # to multiply the rows of an affine with
 LAST_CODE = 5  # of what a qform or sform refers to: NIFTI_XFORM_TEMPLATE_OTHER
 ROUNDING = 1e-5  # of a length in single precision, computed from three numbers
@@ -121,22 +126,45 @@ def read(path: Path, packed: bool) -> Header:
     return Header(sides, stored, 0, packed, int(first), affine, slope, intercept)
 
 
-def copy_placement(source: Path, source_packed: bool, target: Path, target_packed: bool) -> None:
-    """Copy the header fields that place the voxels in space, bit for bit between files of one version, to one
-    that we wrote.
+@dataclass(frozen=True)
+class Meaning:
+    """What the values of an image are, as its header says it."""
+
+    intent: int  # LABEL or ESTIMATE
+    words: str  # ASCII, 79 characters at most
+
+
+LABEL, ESTIMATE = 1002, 1001  # NIFTI_INTENT_LABEL, NIFTI_INTENT_ESTIMATE (nifti1.h)
+
+
+def complete(
+    target: Path, packed: bool, meaning: Meaning | None = None, source: tuple[Path, bool] | None = None
+) -> None:
+    """Put into the header of a file that we wrote what ITK cannot.
+
+    What the values mean, that lengths are in mm, and the fields that place the voxels in space, bit for bit
+    those of a `source` (and whether it is packed) of one version. A source that names no unit is in mm.
     """
-    _, _, fields = _fields(source, source_packed)
-    layout, order, _ = _fields(target, target_packed)
-    content = bytearray(gzip.decompress(target.read_bytes()) if target_packed else target.read_bytes())
+    layout, order, _ = _fields(target, packed)
+    content = bytearray(gzip.decompress(target.read_bytes()) if packed else target.read_bytes())
 
-    def put(name: str, numbers: tuple[Any, ...]) -> None:
+    def put(name: str, values: tuple[Any, ...]) -> None:
         offset, kind = layout.fields[name]
-        struct.pack_into(f"{order}{len(numbers)}{kind[-1]}", content, offset, *numbers)
+        form = kind if kind.endswith("s") else f"{len(values)}{kind[-1]}"
+        struct.pack_into(f"{order}{form}", content, offset, *values)
 
-    put("pixdim", fields["pixdim"][:4])
-    for name in _PLACED_BY:
-        put(name, fields[name])
-    target.write_bytes(gzip.compress(content, compresslevel=6, mtime=0) if target_packed else bytes(content))
+    if source is not None:
+        _, _, fields = _fields(*source)
+        put("pixdim", fields["pixdim"][:4])
+        for name in _PLACED_BY:
+            put(name, fields[name])
+        (units,) = fields["units"]
+        if units & 7 not in _UNIT_MM:
+            put("units", (units & ~7 | _MM,))
+    if meaning is not None:
+        put("intent", (meaning.intent,))
+        put("description", (meaning.words.encode("ascii"),))
+    target.write_bytes(gzip.compress(content, compresslevel=6, mtime=0) if packed else bytes(content))
 
 
 def _fields(path: Path, packed: bool) -> tuple[_Layout, str, dict[str, tuple[Any, ...]]]:

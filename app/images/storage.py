@@ -13,6 +13,7 @@ from . import content, headers, measured, placement
 from .content import Header
 from .grids import describe_grid, same_grid
 from .headers import SUFFIXES, is_nifti, suffix_of
+from .nifti import Meaning
 
 WHOLE = 0.95  # share of a grid that no brain fills
 
@@ -94,12 +95,15 @@ def read_probability(path: Path) -> sitk.Image:
     return _placed(values.astype(np.float32), header, path)
 
 
-def write(image: sitk.Image, path: Path, geometry_of: Path | None = None) -> None:
+def write(
+    image: sitk.Image, path: Path, geometry_of: Path | None = None, meaning: Meaning | None = None
+) -> None:
     """Write an image: aside first, then renamed, so that `path` is whole or absent.
 
     With `geometry_of`, the header fields that place a NIfTI file in space are copied from that file, so that
-    both read back bit for bit the same; ITK alone rounds the direction and drops the sform. Raises InputError
-    if the folder cannot be written or the suffix is not one of `SUFFIXES`.
+    both read back bit for bit the same; ITK alone rounds the direction and drops the sform. `meaning` goes
+    into the header of a NIfTI file. Raises InputError if the folder cannot be written or the suffix is not
+    one of `SUFFIXES`.
     """
     compress = suffix_of(path) != ".nii"
     with writing(path, lambda unfinished: _holds(unfinished, image)) as unfinished:
@@ -110,9 +114,9 @@ def write(image: sitk.Image, path: Path, geometry_of: Path | None = None) -> Non
                 f"{shown(path)}: cannot be written; wanted a folder with write permission "
                 "and room on its disk"
             ) from error
-        both_nifti = geometry_of is not None and is_nifti(path) and is_nifti(geometry_of)
-        if geometry_of is not None and both_nifti and _holds(unfinished, image):
-            headers.copy_placement(geometry_of, unfinished)
+        source = geometry_of if geometry_of is not None and is_nifti(geometry_of) else None
+        if is_nifti(path) and (source or meaning) and _holds(unfinished, image):
+            headers.complete(unfinished, meaning, source)
 
 
 def _holds(path: Path, image: sitk.Image) -> bool:

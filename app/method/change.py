@@ -34,6 +34,7 @@ class Changes:
     kinds: tuple[Kind, ...]  # of lesion 1, 2, ...
     baseline_mm3: tuple[float, ...]  # volume at each visit, 0 where it shows none
     followup_mm3: tuple[float, ...]
+    at: tuple[Mask, Mask]  # where lesions are at baseline, and at follow-up
     doubtful: Mask  # drawn at one visit alone, which neither of the network's maps of changes confirms
 
     def classes(self) -> npt.NDArray[np.uint8]:
@@ -82,11 +83,13 @@ def classify(
     renumbered = np.zeros(more + 1, dtype=np.int32)
     renumbered[np.array(kept, dtype=int) + 1] = count + 1 + np.arange(len(kept))
     new_mm3 = (np.bincount(labels.ravel(), minlength=count + 1)[1:] * voxel_mm3).tolist()
+    kept_there = renumbered[others] > 0
     return Changes(
         labels=np.where(others > 0, renumbered[others], labels),
         kinds=("new",) * count + tuple(kind for kind in kinds if kind is not None),
         baseline_mm3=(0.0,) * count + tuple(volumes[0][number] for number in kept),
         followup_mm3=(*new_mm3, *(volumes[1][number] for number in kept)),
+        at=(before & kept_there, (after & kept_there) | new),
         doubtful=(others > 0) & (renumbered[others] == 0),
     )
 

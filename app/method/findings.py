@@ -49,6 +49,7 @@ class Findings:
     ]  # likewise: 0, or 1 + the place in change.KINDS; possible ones are not in it
     load_mm3: tuple[float, float] | None  # of all lesions at baseline and at follow-up; None: not known
     looked_for_vanished: bool
+    at: tuple[Mask, Mask]  # likewise: where the new and the changed lesions are at baseline, and at follow-up
 
     def all(self) -> list[Lesion]:
         """In the order of their numbers."""
@@ -94,6 +95,7 @@ def find(marks: Marks, grid: sitk.Image, anatomy: Anatomy | None = None) -> Find
         classes=changes.classes(),
         load_mm3=(sum(changes.baseline_mm3), sum(changes.followup_mm3)) if known else None,
         looked_for_vanished=marks.vanished is not None,
+        at=changes.at,
     )
 
 

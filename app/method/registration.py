@@ -43,6 +43,10 @@ class Aligned:
     moved: bool  # the scans were aligned; if not, they are used as they are
     residual: Residual  # what is left
 
+    def followup_to_baseline(self) -> sitk.Transform:
+        """Points of the follow-up to those of the baseline, mm."""
+        return sitk.CompositeTransform([self.to_baseline, self.to_followup.GetInverse()])
+
     def in_words(self) -> str:
         """'Same head. 3.1 mm apart on one grid (turned by 2.7°, scale 2.2 %): aligned; 0.9 mm are left.'"""
         verdict = self.residual.verdict

@@ -6,21 +6,28 @@ Names after the Brain Imaging Data Structure 1.10 (bids-specification.readthedoc
 
 import csv
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 
 from .. import __version__
 from ..errors import InputError
 from ..files import write_bytes
-from ..method.change import KINDS
-from .cases import BASELINE, Case
+from ..results.meaning import LINK
+from . import visits
+from .cases import BASELINE
+from .visits import Case, Pairs, Scanned
 
 FLAIR = ("_FLAIR.nii.gz", "_FLAIR.nii")
-LABELS = {kind: 1 + place for place, kind in enumerate(KINDS)}
+IMAGE = "MS_NEW_LESIONS_IMAGE"  # in the environment: the name of the container image, where there is one
+NOT_BIDS = (
+    *("thumbnails.png", "lesions.csv", "lesions.json", "report.html", "report.txt", "run.json"),
+    *("numbers.nii.gz", "visits.nii.gz", "follow.html", "follow.csv", "follow.json"),
+)
 PAIRS_HINT = "or name the pairs in a CSV table"
 
 
@@ -31,86 +38,115 @@ def is_bids(folder: Path) -> bool:
     )
 
 
-def find_cases(folder: Path) -> tuple[list[Case], list[InputError]]:
-    """Every subject's consecutive sessions with a FLAIR scan as pairs, sorted by name, and what could not be
-    paired.
+def find_cases(
+    folder: Path,
+    pairs: Pairs = "consecutive",
+    subjects: Collection[str] = (),
+    sessions: Collection[str] = (),
+) -> tuple[list[Case], list[InputError]]:
+    """Every subject's sessions with a FLAIR scan as pairs, sorted by name, and what could not be paired.
 
-    A session without a FLAIR scan is no time point. A session with several ends no pair and begins none, and
-    is a problem. Raises InputError if no subject has a FLAIR scan.
+    Of `subjects` and `sessions` alone where some are given, by their labels without sub- and ses-. A session
+    without a FLAIR scan is no time point. A session with several ends no pair and begins none, and is a
+    problem. Raises InputError if no subject has a FLAIR scan, and for a label that nobody has.
     """
     cases: list[Case] = []
     problems: list[InputError] = []
-    subjects = sorted(path for path in folder.glob("sub-*") if path.is_dir())
-    if not any(_flairs(place) for subject in subjects for place in _sessions(subject)):
+    found = sorted(path for path in folder.glob("sub-*") if path.is_dir())
+    if not any(_flairs(place) for subject in found for place in _sessions(subject)):
         raise InputError(
             f"{folder}: no FLAIR scan in this BIDS data set; wanted sub-*/ses-*/anat/*_FLAIR.nii.gz"
         )
-    for subject in subjects:
-        sessions = {session.name: scans for session in subject.glob("ses-*") if (scans := _flairs(session))}
-        for session, scans in sorted(sessions.items()):
-            if len(scans) > 1:
-                names = ", ".join(scan.name for scan in scans)
-                problems.append(
-                    InputError(
-                        f"{subject / session}: {names}; wanted one FLAIR scan a session ({PAIRS_HINT})"
-                    )
-                )
-        if len(sessions) < 2:
-            problems.append(
-                InputError(
-                    f"{subject}: sessions (ses-*) with a FLAIR scan: {len(sessions)}; wanted two or more"
-                )
-            )
-            continue
+    _check_labels(folder, "sub", subjects, {subject.name for subject in found})
+    chosen = [subject for subject in found if not subjects or subject.name.removeprefix("sub-") in subjects]
+    there = {session.name for subject in chosen for session in subject.glob("ses-*")}
+    _check_labels(folder, "ses", sessions, there)
+    wanted = {f"ses-{label}" for label in sessions} or there
+    for subject in chosen:
         try:
-            ordered = _in_order(subject, sorted(sessions))
+            scanned = _visits(subject, wanted, problems)
         except InputError as error:
             problems.append(error)
             continue
-        for before, after in pairwise(ordered):
-            if len(sessions[before]) == len(sessions[after]) == 1:
-                (baseline,), (followup,) = sessions[before], sessions[after]
-                stem = followup.name.removesuffix(FLAIR[0]).removesuffix(FLAIR[1])
-                cases.append(
-                    Case(f"{subject.name}_{after}", baseline, followup, f"{subject.name}/{after}/anat/{stem}")
-                )
+        for case in visits.cases(subject.name, scanned, pairs, wanted, by_visit=True):
+            cases.append(replace(case, bids=_stem(case)))
     return sorted(cases, key=lambda case: case.name), problems
 
 
-def write_description(folder: Path) -> None:
-    """Write what makes a folder of results a BIDS derivative; what is there already stays.
+def _check_labels(folder: Path, entity: str, labels: Collection[str], there: set[str]) -> None:
+    for label in labels:
+        if f"{entity}-{label}" not in there:
+            raise InputError(
+                f"{folder}: no {entity}-{label} in it; wanted one of {', '.join(sorted(there)[:9])}"
+            )
 
-    The desc-newLesions_*.json hold for every subject, by BIDS's principle of inheritance.
+
+def _visits(subject: Path, wanted: Collection[str], problems: list[InputError]) -> list[Scanned]:
+    """A subject's sessions with a FLAIR scan, in the order of time. Raises InputError."""
+    scans = {session.name: found for session in subject.glob("ses-*") if (found := _flairs(session))}
+    for session, found in sorted(scans.items()):
+        if len(found) > 1 and session in wanted:
+            names = ", ".join(scan.name for scan in found)
+            problems.append(
+                InputError(f"{subject / session}: {names}; wanted one FLAIR scan a session ({PAIRS_HINT})")
+            )
+    count = sum(session in wanted for session in scans)
+    if count < 2:
+        raise InputError(f"{subject}: sessions (ses-*) with a FLAIR scan: {count}; wanted two or more")
+    return [
+        Scanned(session, scans[session][0] if len(scans[session]) == 1 else None)
+        for session in _in_order(subject, sorted(scans))
+    ]
+
+
+def _stem(case: Case) -> str:
+    """How the names of a pair's results begin.
+
+    What is new since the session before is newLesions; since another one, newLesionsSince and that one's
+    label.
     """
+    earlier, later = case.visits or (None, None)
+    if earlier is None or later is None:
+        raise ValueError(f"{case.name} has no sessions")
+    scan = case.followup.name.removesuffix(FLAIR[0]).removesuffix(FLAIR[1])
+    label = "".join(letter for letter in earlier.label.removeprefix("ses-") if letter.isalnum())
+    since = "" if later.number == earlier.number + 1 else f"Since{label}"
+    return f"{case.patient}/{later.label}/anat/{scan}_desc-newLesions{since}"
+
+
+def write_description(folder: Path, source: Path) -> None:
+    """Write what makes a folder of results a BIDS derivative of `source`; what is there already stays."""
+    link = Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix()
+    program: dict[str, object] = {"Name": "ms-new-lesions", "Version": __version__}
+    if image := os.environ.get(IMAGE):
+        kind = "apptainer" if "APPTAINER_CONTAINER" in os.environ else "docker"
+        program["Container"] = {"Type": kind, "Tag": image}
     description = {
-        "Name": "New MS lesions between consecutive sessions",
+        "Name": "New MS lesions between sessions",
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "ms-new-lesions", "Version": __version__}],
+        "GeneratedBy": [program],
+        "SourceDatasets": [_source(source, link)],
+        "DatasetLinks": {LINK: link},
     }
-    since = "since the subject's previous session with a FLAIR scan"
+    ignored = ["summary.csv", "index.html", *(f"*_{ending}" for ending in NOT_BIDS)]
     files = {
-        "dataset_description.json": _json(description),
-        "desc-newLesions_mask.json": _json(
-            {"Type": "Lesion", "Description": f"1 where a lesion is new {since}"}
-        ),
-        "desc-newLesions_probseg.json": _json(
-            {"Description": f"probability of a lesion that is new {since}"}
-        ),
-        "desc-newLesions_dseg.json": _json(
-            {"Description": f"what became of each lesion {since}", "LabelMap": LABELS}
-        ),
-        ".bidsignore": "summary.csv\nindex.html\n*_desc-newLesions_thumbnails.png\n"
-        "*_desc-newLesions_lesions.*\n"
-        "*_desc-newLesions_report.*\n*_desc-newLesions_run.json\n",
+        "dataset_description.json": json.dumps(description, indent=1) + "\n",
+        ".bidsignore": "".join(f"{name}\n" for name in ignored),
     }
     for name, text in files.items():
         if not (folder / name).exists():
             write_bytes(text.encode(), folder / name)
 
 
-def _json(content: Mapping[str, object]) -> str:
-    return json.dumps(content, indent=1) + "\n"
+def _source(source: Path, link: str) -> dict[str, str]:
+    """A data set as SourceDatasets names it: by its DOI where it says one, and where it lies from here."""
+    try:
+        described = json.loads((source / "dataset_description.json").read_text(encoding="utf-8"))
+        doi = described.get("DatasetDOI")
+    except (OSError, ValueError, AttributeError):
+        doi = None
+    return {"URL": link} | ({"DOI": doi} if isinstance(doi, str) else {})
 
 
 def _sessions(subject: Path) -> list[Path]:

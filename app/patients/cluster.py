@@ -12,9 +12,9 @@ from ..errors import InputError
 from ..files import clear_leftovers
 from ..pipeline import Steps
 from . import cohort
-from .cases import Case
 from .cohort import Outcome
 from .segmenter import Segmenter
+from .visits import Case
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -18,8 +18,8 @@ from ..results.outputs import Outputs
 from ..results.record import Record
 from ..warned import in_roles
 from . import bids, cases
-from .cases import Case
 from .segmenter import Segmenter
+from .visits import Case, Pairs
 
 SUMMARY = "summary.csv"
 SUMMARY_FIELDS = (
@@ -53,23 +53,30 @@ class Outcome:
         )
 
 
-def find(source: Path, output: Path) -> tuple[list[Case], list[InputError]]:
-    """Every patient of a table, a BIDS data set or a folder, sorted by name, and what could not be paired.
+def find(source: Path, output: Path, pairs: Pairs = "consecutive") -> tuple[list[Case], list[InputError]]:
+    """Every pair of a table, a BIDS data set or a folder, sorted by name, and what could not be paired.
 
     Raises InputError if the source is missing, holds nobody, or is the output.
     """
+    check_other_folder(source, output)
+    if source.is_file() and source.suffix.lower() in cases.TABLES:
+        return cases.read_table(source, pairs)
+    if bids.is_bids(source):
+        return bids.find_cases(source, pairs)
+    return cases.find_cases(source, output, pairs)
+
+
+def check_other_folder(source: Path, output: Path) -> None:
+    """Raise InputError if results were to lie among the scans."""
     if source.resolve() == output.resolve():
         raise InputError(f"{output}: the input folder itself; wanted another one for the results")
-    if source.is_file() and source.suffix.lower() in cases.TABLES:
-        return cases.read_table(source)
-    if bids.is_bids(source):
-        return bids.find_cases(source)
-    return cases.find_cases(source, output)
 
 
 def outputs_of(case: Case, output: Path) -> Outputs:
     """Where a patient's results go: a folder of its own, or where BIDS has them."""
-    return Outputs.in_folder(output / case.name) if case.bids is None else Outputs.in_bids(output / case.bids)
+    if case.bids is None:
+        return Outputs.in_folder(output / case.name, case.followed)
+    return Outputs.in_bids(output / case.bids, case.followed)
 
 
 def check_output(found: Sequence[Case], source: Path, output: Path) -> None:

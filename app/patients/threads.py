@@ -8,9 +8,9 @@ from concurrent import futures
 from pathlib import Path
 
 from ..files import clear_leftovers
-from .cases import Case
 from .cohort import Outcome, outcome_of, segment_case
 from .segmenter import Segmenter
+from .visits import Case
 
 
 def in_threads(

@@ -16,7 +16,7 @@ from ..images.scan import Scan
 from ..method.preprocessing import Pair
 from ..method.registration import Aligned
 from ..pipeline import Result
-from . import picture, report, tables, text
+from . import meaning, picture, report, tables, text
 from .text import NOBODY, Heading
 
 LONGEST_NAME = 255  # bytes that a file system takes
@@ -37,11 +37,19 @@ class Outputs:
     pdf: Path | None = None
     sr: Path | None = None  # DICOM structured report
     key_image: Path | None = None  # DICOM secondary capture
+    numbers: Path | None = None  # labels: each lesion's number; for who follows it to another visit
+    visits: Path | None = None  # labels: at which visits a lesion is
+    mask_sidecar: Path | None = None  # of BIDS: what each image means, and of which scans it is
+    probability_sidecar: Path | None = None
+    changes_sidecar: Path | None = None
     record: Path | None = None  # versions, settings, hashes, seconds: see record.py
 
     @staticmethod
-    def in_folder(folder: Path) -> "Outputs":
-        """All of them, under their usual names."""
+    def in_folder(folder: Path, followed: bool = False) -> "Outputs":
+        """All of them, under their usual names.
+
+        If lesions are `followed` to other visits, what that needs, too.
+        """
         return Outputs(
             mask=folder / "new_lesions.nii.gz",
             probability=folder / "probability.nii.gz",
@@ -51,6 +59,8 @@ class Outputs:
             report=folder / "report.html",
             text=folder / "report.txt",
             thumbnails=folder / "thumbnails.png",
+            numbers=folder / "numbers.nii.gz" if followed else None,
+            visits=folder / "visits.nii.gz" if followed else None,
             record=folder / "run.json",
         )
 
@@ -68,14 +78,14 @@ class Outputs:
         return Outputs(mask, **{kinds[lesions.suffix.lower()]: lesions}, **others)
 
     @staticmethod
-    def in_bids(stem: Path) -> "Outputs":
+    def in_bids(stem: Path, followed: bool = False) -> "Outputs":
         """All of them, named as BIDS derivatives.
 
-        `stem` is the folder and the beginning of the name: sub-01/ses-02/anat/sub-01_ses-02.
+        `stem` is the folder and the beginning of the name: sub-01/ses-02/anat/sub-01_ses-02_desc-newLesions.
         """
 
         def derivative(ending: str) -> Path:
-            return stem.with_name(f"{stem.name}_desc-newLesions_{ending}")
+            return stem.with_name(f"{stem.name}_{ending}")
 
         return Outputs(
             mask=derivative("mask.nii.gz"),
@@ -86,6 +96,11 @@ class Outputs:
             report=derivative("report.html"),
             text=derivative("report.txt"),
             thumbnails=derivative("thumbnails.png"),
+            numbers=derivative("numbers.nii.gz") if followed else None,
+            visits=derivative("visits.nii.gz") if followed else None,
+            mask_sidecar=derivative("mask.json"),
+            probability_sidecar=derivative("probseg.json"),
+            changes_sidecar=derivative("dseg.json"),
             record=derivative("run.json"),
         )
 
@@ -133,9 +148,15 @@ class Outputs:
         """
         placed_by = followup.path if followup.series is None else None
         instances = _instances(baseline), _instances(followup)
-        for image, path in ((result.probability, self.probability), (result.changes, self.changes)):
+        for image, path, says in (
+            (result.probability, self.probability, meaning.PROBABILITY),
+            (result.changes, self.changes, meaning.CHANGES),
+            (result.numbers(), self.numbers, meaning.NUMBERS),
+            (result.visits(), self.visits, meaning.VISITS),
+        ):
             if path is not None:
-                storage.write(image, path, geometry_of=placed_by)
+                storage.write(image, path, placed_by, says)
+        self._write_sidecars(baseline, followup)
         if self.lesions_csv is not None:
             _write_text(tables.as_csv(result.findings), self.lesions_csv)
         if self.lesions_json is not None:
@@ -164,7 +185,17 @@ class Outputs:
 
             dicom_seg.write_segmentation(result.mask, followup.series, self.mask)
         else:
-            storage.write(result.mask, self.mask, geometry_of=placed_by)
+            storage.write(result.mask, self.mask, placed_by, meaning.MASK)
+
+    def _write_sidecars(self, baseline: Scan, followup: Scan) -> None:
+        paths = {
+            "mask": self.mask_sidecar,
+            "probability": self.probability_sidecar,
+            "changes": self.changes_sidecar,
+        }
+        for name, content in meaning.sidecars(baseline, followup).items():
+            if (path := paths[name]) is not None:
+                _write_text(content, path)
 
     @property
     def _is_segmentation(self) -> bool:
@@ -183,7 +214,7 @@ def write_prepared(pair: Pair, aligned: Aligned, folder: Path) -> None:
     """
     storage.write(grids.like(pair.baseline, pair.grid), folder / "baseline.nii.gz")
     storage.write(grids.like(pair.followup, pair.grid), folder / "followup.nii.gz")
-    storage.write(grids.like(pair.brain, pair.grid), folder / "brain.nii.gz")
+    storage.write(grids.like(pair.brain, pair.grid), folder / "brain.nii.gz", meaning=meaning.BRAIN)
     for transform, name in (
         (aligned.to_baseline, "to_baseline.tfm"),
         (aligned.to_followup, "to_followup.tfm"),

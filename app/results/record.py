@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_bytes
+from ..images import grids
 from ..method import checkpoint
 from ..method.change import KINDS
 from ..method.findings import Findings
@@ -106,6 +107,9 @@ def alignment_of(aligned: Aligned) -> dict[str, Any]:
         "stretch_percent": round(aligned.stretch_percent, 3),
         "residual_mm": round(aligned.residual.mean_mm, 3),
         "verdict": aligned.residual.verdict,
+        "followup_to_baseline": [
+            [round(number, 9) for number in row] for row in grids.affine(aligned.followup_to_baseline())
+        ],
     }
 
 

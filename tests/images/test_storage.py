@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from app.errors import InputError
 from app.images import grids, headers, storage
+from app.images.nifti import LABEL, Meaning
 from tests.images.bad_files import BAD_FILES, NOISE, save, write_bad_file
 
 
@@ -34,6 +35,28 @@ def test_geometry_is_copied_bit_for_bit(scan: sitk.Image, tmp_path: Path) -> Non
         assert placed.GetOrigin() == again.GetOrigin()
         assert placed.GetDirection() == again.GetDirection()
     np.testing.assert_array_equal(nibabel.load(target).affine, nibabel.load(source).affine)
+
+
+@pytest.mark.parametrize("source_unit", [None, "unknown", "mm", "meter"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_headers_say_meaning_and_unit(
+    scan: sitk.Image, tmp_path: Path, source_unit: str | None, suffix: str
+) -> None:
+    """As another program, nibabel, reads them. A source without a unit is in mm; metres stay metres."""
+    source, target = tmp_path / "scan.nii.gz", tmp_path / f"mask{suffix}"
+    if source_unit is not None:
+        affine = np.diag([0.003, 0.003, 0.003, 1.0] if source_unit == "meter" else [3.0, 3.0, 3.0, 1.0])
+        image = nibabel.Nifti1Image(np.ones((20, 24, 10), np.int16), affine)
+        image.header.set_xyzt_units(source_unit)
+        nibabel.save(image, source)
+    mask = sitk.Cast(scan > 50, sitk.sitkUInt8)
+    storage.write(mask, target, source if source_unit else None, Meaning(LABEL, "x 1.0: 1 where it is"))
+    header = nibabel.Nifti1Image.from_filename(target).header
+    assert header.get_intent()[0] == "label"
+    assert header["descrip"].item() == b"x 1.0: 1 where it is"
+    assert header.get_xyzt_units()[0] == ("meter" if source_unit == "meter" else "mm")
+    values = nibabel.Nifti1Image.from_filename(target).get_fdata().T
+    np.testing.assert_array_equal(values, sitk.GetArrayViewFromImage(mask))
 
 
 def test_geometry_is_copied_from_a_big_endian_file(tmp_path: Path) -> None:

@@ -52,21 +52,38 @@ def test_consecutive_sessions_are_paired_and_named_as_derivatives(tmp_path: Path
             "sub-01_ses-02",
             "sub-01_ses-01_FLAIR.nii.gz",
             "sub-01_ses-02_acq-3D_FLAIR.nii.gz",
-            "sub-01/ses-02/anat/sub-01_ses-02_acq-3D",
+            "sub-01/ses-02/anat/sub-01_ses-02_acq-3D_desc-newLesions",
         ),
         (
             "sub-01_ses-03",
             "sub-01_ses-02_acq-3D_FLAIR.nii.gz",
             "sub-01_ses-03_FLAIR.nii.gz",
-            "sub-01/ses-03/anat/sub-01_ses-03",
+            "sub-01/ses-03/anat/sub-01_ses-03_desc-newLesions",
         ),
         (
             "sub-02_ses-02",
             "sub-02_ses-01_FLAIR.nii.gz",
             "sub-02_ses-02_FLAIR.nii.gz",
-            "sub-02/ses-02/anat/sub-02_ses-02",
+            "sub-02/ses-02/anat/sub-02_ses-02_desc-newLesions",
         ),
     ]
+
+
+def test_subjects_sessions_and_pairs_can_be_chosen(tmp_path: Path) -> None:
+    """A pair that leaves a session out says since which one."""
+    scans = (f"sub-{subject}/ses-M{month:02d}" for subject in ("A", "B") for month in (0, 6, 12))
+    _scans(tmp_path, *scans)
+    cases, problems = find_cases(tmp_path, "to-first", subjects=["B"])
+    assert problems == []
+    assert [(case.name, case.bids) for case in cases] == [
+        ("sub-B_ses-M06", "sub-B/ses-M06/anat/sub-B_ses-M06_desc-newLesions"),
+        ("sub-B_ses-M12_since-ses-M00", "sub-B/ses-M12/anat/sub-B_ses-M12_desc-newLesionsSinceM00"),
+    ]
+    cases, problems = find_cases(tmp_path, subjects=["A"], sessions=["M00", "M12"])
+    assert [case.name for case in cases] == ["sub-A_ses-M12_since-ses-M00"]
+    cases, problems = find_cases(tmp_path, sessions=["M06"])
+    assert cases == []
+    assert ["FLAIR scan: 1; wanted two or more" in str(problem) for problem in problems] == [True, True]
 
 
 @pytest.mark.parametrize(

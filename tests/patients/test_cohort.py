@@ -24,9 +24,9 @@ from app.cli.main import main
 from app.errors import InputError
 from app.images.scan import Scan
 from app.patients import cohort
-from app.patients.cases import Case
 from app.patients.cohort import Outcome
 from app.patients.segmenter import Segmenter
+from app.patients.visits import Case
 from app.pipeline import Steps
 from app.results import record
 from app.results.outputs import Outputs
@@ -392,14 +392,14 @@ def test_a_bids_data_set_gives_bids_derivatives(
     assert found == [
         ".bidsignore",
         "dataset_description.json",
-        "desc-newLesions_dseg.json",
-        "desc-newLesions_mask.json",
-        "desc-newLesions_probseg.json",
         "index.html",
+        "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_dseg.json",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_dseg.nii.gz",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_lesions.csv",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_lesions.json",
+        "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_mask.json",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_mask.nii.gz",
+        "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_probseg.json",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_probseg.nii.gz",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_report.html",
         "sub-7/ses-02/anat/sub-7_ses-02_desc-newLesions_report.txt",

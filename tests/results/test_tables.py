@@ -43,8 +43,12 @@ SMALL = Lesion(
     why="the baseline shows it, too",
 )
 NOTHING = np.zeros((1, 1, 1), dtype=np.uint8)
-FOUND = Findings([LARGE], [], [SMALL], NOTHING, NOTHING, None, looked_for_vanished=True)
-NONE = Findings([], [], [], NOTHING, NOTHING, (1.5, 2.0), looked_for_vanished=True)
+FOUND = Findings(
+    [LARGE], [], [SMALL], NOTHING, NOTHING, None, looked_for_vanished=True, at=(NOTHING > 0, NOTHING > 0)
+)
+NONE = Findings(
+    [], [], [], NOTHING, NOTHING, (1.5, 2.0), looked_for_vanished=True, at=(NOTHING > 0, NOTHING > 0)
+)
 
 
 @pytest.fixture

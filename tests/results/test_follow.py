@@ -1,0 +1,100 @@
+"""The page and tables of a patient's visits, from tracks made by hand."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import SimpleITK as sitk
+
+from app.method.tracks import Disagreement, Track, Tracks
+from app.results import follow
+from app.results.follow import Followed
+
+
+def _followed(load: list[float | None] | None = None) -> Followed:
+    """Lesion 1 appears and is not measured at the last visit, lesion 2 is merged into it, 3 vanishes."""
+    grid = sitk.Image(60, 50, 40, sitk.sitkUInt8)
+    places = [np.zeros((40, 50, 60), dtype=np.int32) for _ in range(3)]
+    places[1][20:24, 20:24, 20:24] = 1
+    places[0][20:22, 26:28, 20:22] = 2
+    places[0][10:12, 10:12, 10:12] = 3
+    tracks = [
+        Track(1, ("absent", "appears", "present"), (0.0, 64.0, None)),
+        Track(2, ("present", "unchanged", "merged"), (8.0, 9.0, None), merged_into=1),
+        Track(3, ("present", "vanishes", "absent"), (8.0, 0.0, 0.0)),
+    ]
+    against = [Disagreement(1, (0, 2), "no change", "new")]
+    scans = [np.ones((40, 50, 60), dtype=np.float32) for _ in range(3)]
+    names = ["ses-<1>", "ses-2", "ses-3"]
+    none: list[float | None] = [None] * 3
+    return Followed(
+        names,
+        Tracks(tracks, places, against),
+        scans,
+        grid,
+        load or none,
+        ["ses-2", "ses-3"],
+        ["ses-3_since-ses-1"],
+    )
+
+
+def test_the_headline_counts_what_became_of_lesions() -> None:
+    assert _followed().headline() == "3 lesions in 3 visits: 1 appeared, 1 vanished, 1 merged into another"
+
+
+def test_the_table_has_a_row_for_each_lesion_and_visit() -> None:
+    rows = list(csv.DictReader(io.StringIO(follow.as_csv(_followed()))))
+    assert [(row["lesion"], row["visit"], row["state"], row["volume_mm3"]) for row in rows[:5]] == [
+        ("1", "1", "absent", "0.000"),
+        ("1", "2", "appears", "64.000"),
+        ("1", "3", "present", ""),
+        ("2", "1", "present", "8.000"),
+        ("2", "2", "unchanged", "9.000"),
+    ]
+    assert rows[5]["merged_into"] == "1"
+
+
+def test_what_is_not_measured_leaves_the_sum_open() -> None:
+    """64 + 9 mm³ at the second visit; the first has 8 + 8; at the third lesion 1 is not measured."""
+    content = json.loads(follow.as_json(_followed()))
+    assert content["followed_mm3"] == [16.0, 73.0, None]
+    assert content["load_mm3"] == [None] * 3
+    assert content["disagreements"] == [
+        {"lesion": 1, "visits": [1, 3], "pair_says": "no change", "together": "new"}
+    ]
+
+
+def test_the_page_says_all_of_it_and_loads_nothing() -> None:
+    page = follow.page(_followed())
+    assert "ses-&lt;1&gt;" in page
+    assert "ses-<1>" not in page
+    assert "default-src 'none'" in page
+    assert "<script" not in page
+    for words in ("merged into 1", "64 mm³", "no change", "ses-3_since-ses-1: this comparison was not done"):
+        assert words in page
+    assert page.count('<section class="lesion"') == 3
+    assert "The total load is not known" in page
+    assert "The total load is not known" not in follow.page(_followed([1000.0, 1100.0, 1200.0]))
+
+
+def test_a_plot_breaks_its_line_where_nothing_is_measured() -> None:
+    """Three visits, 0 to 100 mm³: the floor is at 190 pixels, the top at 14."""
+    plot = follow._plot([("1", (0.0, 100.0, None)), ("2", (None, 50.0, 100.0))], ["a", "b", "c"])
+    assert plot["lines"][0]["d"] == "M58.0 190.0L289.0 14.0"
+    assert plot["lines"][1]["d"] == "M289.0 102.0L520.0 14.0"
+    assert [label for _, label in plot["steps"]] == ["0", "20", "40", "60", "80", "100"]
+
+
+def test_no_lesion_is_a_page_too() -> None:
+    nothing = Followed(
+        ["1", "2"],
+        Tracks([], [np.zeros((4, 4, 4), dtype=np.int32)] * 2, []),
+        [np.ones((4, 4, 4), dtype=np.float32)] * 2,
+        sitk.Image(4, 4, 4, sitk.sitkUInt8),
+        [None, None],
+        ["visit_2"],
+        [],
+    )
+    assert "No lesion was seen to change" in follow.page(nothing)
+    assert nothing.headline() == "no lesion in 2 visits"
