@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy import ndimage
 
+from app.arrays import Array, Mask
+from app.intensity import spread
 from training import commands
 from training.cases import read_cases
 from training.config import SynthesisConfig
@@ -28,9 +29,6 @@ DEEP_MM = 6
 PATCHES = 300
 SEED = 1000  # apart from those of training
 QUANTILES = (10, 50, 90)
-
-Array = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 
 def main() -> None:
@@ -62,10 +60,6 @@ def differences(channels: Array, unchanged: Mask) -> dict[str, float] | None:
         fine[1] / max(fine[0], 1e-3),
     )
     return dict(zip(NAMES, values, strict=True))
-
-
-def spread(values: npt.NDArray[np.floating]) -> float:
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 def real(prepared: Path) -> dict[str, dict[str, float]]:

@@ -22,13 +22,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy import ndimage
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from app.__main__ import MALLOC
+from app.arrays import Array, Mask
 from app.config import OperatingPoint
 from app.images import grids, storage
 from app.machine import choose_device, use_threads
@@ -37,8 +37,6 @@ from app.method.predictor import Predictor, sliding_window
 from benchmarks.measuring import Cost, Worker, answer_when_asked, cost, heading
 from training import operating_points
 
-Array = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 Method = Callable[[Array, Mask], Array]  # channels (2, z, y, x) and brain (z, y, x) -> probability (z, y, x)
 Blend = Callable[[Tensor], Tensor]  # channels (2, z, y, x) -> probabilities of both classes (2, z, y, x)
 

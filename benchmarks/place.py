@@ -16,11 +16,9 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from scipy import optimize
 
-from app.arrays import Points
+from app.arrays import Labels, Points
 from app.method import place
 from training.brain_synthesis import brain_of
-
-Labels = npt.NDArray[np.int16]
 
 FLUID = (24,)
 VENTRICLES = (4, 43, 5, 44, 14)  # FreeSurfer's numbers: lateral with their lower horns, third

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from app.arrays import Array
 from app.config import OperatingPoint
 from app.files import writing
 from app.machine import choose_device
@@ -123,7 +124,7 @@ def degraded(case: Case, degrade: Degrade, strength: float) -> Case:
     return dataclasses.replace(case, channels=np.stack([case.channels[0], followup]).astype(np.float32))
 
 
-def score(probability: operating_points.Array, case: Case, point: OperatingPoint) -> dict[str, str]:
+def score(probability: Array, case: Case, point: OperatingPoint) -> dict[str, str]:
     measures = operating_points.score(probability, case, point)
     return {"f1": f"{measures.f1:.4f}", "dice": f"{measures.dice:.4f}", "false": str(measures.false_lesions)}
 

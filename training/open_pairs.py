@@ -20,6 +20,7 @@ import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
+from app import intensity
 from app.arrays import Array, Mask
 from app.config import PreprocessConfig
 from app.errors import InputError
@@ -103,7 +104,7 @@ def standardised(scan: sitk.Image, brain: Mask) -> Array:
     """(z, y, x) without bias field, in spreads (1.4826 MAD) above the brain's median, smoothed."""
     values = grids.array(preprocessing.correct_bias(scan, PreprocessConfig().bias_fwhm))
     median = np.median(values[brain])
-    spread = 1.4826 * np.median(np.abs(values[brain] - median))
+    spread = intensity.spread(values[brain])
     smooth: Array = ndimage.gaussian_filter((values - median) / spread, SMOOTHING_VOXELS)
     return smooth
 

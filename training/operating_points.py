@@ -6,17 +6,14 @@ Without SimpleITK, so that training can ask too.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from app.arrays import Array, Mask
 from app.config import OperatingPoint
 from app.method.detection import lesion_mask, without_known
 from app.scoring import metrics
 from app.scoring.metrics import CaseMetrics
 from training.cases import SPACING_MM, VOXEL_MM3, Case
 from training.config import OPERATING_POINTS
-
-Array = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 FALSE_LESION_COST = 0.01  # of the selection score, for each false lesion of the case without new ones
 

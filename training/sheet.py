@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
+from app.arrays import Mask
 from app.files import writing
 from training.cases import Case
 
@@ -25,7 +25,6 @@ SAME_PLACE_MM = 6.0  # apart, at most
 SIDE_MM = 48  # of what is shown
 COLUMNS = 8  # of places; each takes baseline and follow-up
 
-Mask = npt.NDArray[np.bool_]
 Place = tuple[int, int, int]
 
 

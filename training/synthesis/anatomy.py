@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from app.intensity import MAD_TO_SD
 from training import labels
 from training.augmentation import blur, integer, normal, uniform
 from training.config import SynthesisConfig
@@ -129,7 +130,7 @@ def _render(tissues: Tensor, source: Source, unlike: float, rng: torch.Generator
     for table in tables:
         brain = table[chosen] + scatter
         median = brain.median()
-        spread = (1.4826 * (brain - median).abs().median()).clamp_min(3.0)
+        spread = (MAD_TO_SD * (brain - median).abs().median()).clamp_min(3.0)
         scans.append(
             (blur(table[tissues], uniform(rng, 0.4, 0.7)) + texture - median) / spread - MODE_ABOVE_MEDIAN_Z
         )

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from app.intensity import MAD_TO_SD
 from training.augmentation import along, blur, integer, normal, uniform
 from training.config import LesionConfig, SynthesisConfig
 from training.synthesis.anatomy import Window
@@ -229,7 +230,7 @@ def shown(rise: Tensor, new: Tensor, depth_mm: Tensor, lesions: LesionConfig) ->
     smooth = blur(rise, 1.0)
     smooth = smooth - coarse_mean(rise * same, 8) / coarse_mean(same, 8).clamp_min(0.05)
     elsewhere = smooth[::2, ::2, ::2][same[::2, ::2, ::2] > 0]
-    noise = 1.4826 * float(elsewhere.abs().median()) if len(elsewhere) else 0.0
+    noise = MAD_TO_SD * float(elsewhere.abs().median()) if len(elsewhere) else 0.0
     clear = ((smooth > max(lesions.shown_z, lesions.shown_noises * noise)) & new).float()
     for axis in (-3, -2, -1):
         clear = along(clear, _neighbours(clear.shape[axis], clear.device), axis)
