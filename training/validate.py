@@ -26,7 +26,17 @@ from app.method import checkpoint
 from app.method.predictor import LesionMaps, Predictor
 from app.scoring import metrics
 from app.scoring.metrics import CaseMetrics
-from training import calibration, card, commands, folds, operating_points, painting, sheet, yardstick
+from training import (
+    calibration,
+    card,
+    commands,
+    folds,
+    metadata,
+    operating_points,
+    painting,
+    sheet,
+    yardstick,
+)
 from training.cases import SPACING_MM, Case, patient_of, read_cases
 from training.folds import HELD_OUT
 from training.marks import Marked, cut_for, left_out_cuts, marks_of
@@ -46,7 +56,9 @@ def main() -> None:
     parser.add_argument(
         "--sheet", type=Path, help="PNG to write: every mark and every missed lesion of the open pairs"
     )
-    parser.add_argument("--card", action="store_true", help="write MODEL_CARD.md beside the weights")
+    parser.add_argument(
+        "--card", action="store_true", help="write MODEL_CARD.md and metadata.json beside the weights"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
@@ -57,6 +69,7 @@ def main() -> None:
         lines = validate_open(arguments.prepared, arguments.weights, cases, arguments.choose, arguments.sheet)
     if arguments.card:
         card.write(arguments.weights, lines)
+        metadata.write(arguments.weights)
 
 
 def validate_open(
