@@ -44,12 +44,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scans:
-    """What the search looks at: both scans without bias field, fine and coarse, and where they show brain or
-    head.
-    """
+    """What the search looks at: both scans, fine and coarse, and where they show brain or head."""
 
     fine: list[sitk.Image]
-    coarse: list[sitk.Image]
+    coarse: list[sitk.Image]  # without bias field; that is gone in what is shown, and smooth around it
     shown: list[sitk.Image]  # float in [0, 1], coarse: both brains if they are known, else both heads
     brains: list[Head] | None
     middle: Points  # (3,), halfway between the centres of what is shown
@@ -59,7 +57,7 @@ class Scans:
     def of(
         baseline: sitk.Image, followup: sitk.Image, brains: tuple[sitk.Image, sitk.Image] | None
     ) -> "Scans":
-        fine = [flattened(grids.averaged(scan, FINE_SIDE_MM)) for scan in (baseline, followup)]
+        fine = [grids.averaged(scan, FINE_SIDE_MM) for scan in (baseline, followup)]
         coarse = [grids.averaged(scan, COARSE_SIDE_MM) for scan in fine]
         if brains is None:
             shown = [grids.like((head_of(scan).values > AIR).astype(np.float32), scan) for scan in coarse]
@@ -69,7 +67,7 @@ class Scans:
         centres = [part.mean(axis=0) for part in places]
         return Scans(
             fine,
-            coarse,
+            [flattened(scan, part) for scan, part in zip(coarse, shown, strict=True)],
             shown,
             None if brains is None else [head_of(part, scaled=False) for part in shown],
             (centres[0] + centres[1]) / 2,
@@ -171,7 +169,7 @@ def exact(scans: Scans, start: Points) -> Points:
     """The motion near `start` as fine voxels tell it; with stretches if they make the scans clearly more
     alike.
     """
-    heads = [head_of(scan) for scan in scans.fine]
+    heads = [head_of(flattened(scan, part)) for scan, part in zip(scans.fine, scans.shown, strict=True)]
     similarity = scans.in_brains(heads, start, spacing_mm=4.0)
     rigid = _climb(similarity, start[:RIGID], first_mm=1.0, last_mm=0.02)
     stretched = _climb(similarity, start, first_mm=0.5, last_mm=0.02)

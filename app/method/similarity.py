@@ -16,6 +16,9 @@ from ..images import grids
 BINS = 32  # of each axis of the joint histogram
 AIR = 0.12 * (BINS - 1)  # of the 99.5th percentile: below it there is no head
 RADIUS_MM = 70.0  # of a head: a turn by an angle moves its surface by RADIUS_MM * angle
+FLAT_MM = 25.0  # standard deviation of the neighbourhood whose mean a scan is divided by
+FAR = np.float32(0.01)  # share of what is shown in a neighbourhood, below which the whole mean counts more
+INSIDE = 0.99  # of a brain at a point: none of the voxels that it is interpolated from lies outside
 RIGID = 6  # numbers of a motion that keeps lengths
 AFFINE = 12
 
@@ -78,7 +81,8 @@ class Similarity:
     """The similarity as a function of the motion, at fixed points of middle space.
 
     The points lie on a grid, shaken by `seed` (a regular one would make the scans' own grids show in the
-    similarity), where either scan shows head at `start`, or where both show brain, if `brains` are given.
+    similarity), where either scan shows head at `start`, or, if `brains` are given, where both show brain and
+    nothing else is near: a skull that one scan lacks must not pull at the brain's edge.
     """
 
     def __init__(
@@ -97,7 +101,7 @@ class Similarity:
         grid = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
         points = middle + grid + np.random.default_rng(seed).uniform(-0.5, 0.5, grid.shape) * spacing_mm
         if brains is not None:
-            points = points[(self._sample(start, points, brains)[0] > 0.5).all(axis=0)]
+            points = points[(self._sample(start, points, brains)[0] > INSIDE).all(axis=0)]
         values, inside = self._sample(start, points)
         self.points = points[(np.maximum(*values) > AIR) & inside.all(axis=0)]
 
@@ -153,19 +157,22 @@ def some(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return values.ravel()[:: max(1, values.size // 500_000) | 1]
 
 
-def flattened(scan: sitk.Image) -> sitk.Image:
-    """Divide a scan by its own mean within some 25 mm: a bias field, unlike between two scans, otherwise
-    pulls them apart (0.5 mm instead of 0.2).
+def flattened(scan: sitk.Image, shown: sitk.Image) -> sitk.Image:
+    """Divide a scan by its own mean within some 25 mm of what it shows: a bias field, unlike between two
+    scans, otherwise pulls them apart (0.5 mm instead of 0.2).
+
+    `shown` is a brain or a head in [0, 1], on any grid. Beside it the mean is its own and not that of skull
+    or air, so that a scan with skull and one without are flattened alike. Far from it the mean is the whole
+    one.
     """
     from_air = scan - float(np.percentile(some(grids.array(scan)), 0.5))
     coarse = grids.averaged(from_air, 6.0)
-    values = sitk.GetArrayFromImage(coarse)
-    sigma = [25 / side for side in coarse.GetSpacing()[::-1]]
-    head = (values > 0.12 * np.percentile(values, 99.5)).astype(np.float32)
-    mean = ndimage.gaussian_filter(values * head, sigma) / np.maximum(
-        ndimage.gaussian_filter(head, sigma), 0.01
-    )
-    floor = np.maximum(mean, max(0.05 * float(mean.max()), 1e-6))
+    values, weight = grids.array(coarse), grids.array(grids.resample(shown, coarse))
+    overall = float(np.sum(values * weight) / max(np.sum(weight), 1.0))
+    sigma = [FLAT_MM / side for side in coarse.GetSpacing()[::-1]]
+    total = ndimage.gaussian_filter(values * weight, sigma) + FAR * overall
+    mean = total / (ndimage.gaussian_filter(weight, sigma) + FAR)
+    floor = np.maximum(mean, max(0.05 * overall, 1e-6))
     return from_air / sitk.Resample(
         grids.like(floor, coarse), scan, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32, True
     )
