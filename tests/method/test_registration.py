@@ -251,7 +251,7 @@ def test_a_change_of_scale_is_found(patient: Phantom) -> None:
     assert to_followup == pytest.approx(np.sqrt(1.02 * 0.99), abs=0.004)
 
 
-def test_a_skull_that_one_scan_lacks_does_not_pull_at_the_brain(patient: Patient) -> None:
+def test_a_skull_that_one_scan_lacks_does_not_pull_at_the_brain(patient: Phantom) -> None:
     """The change of scale of the test above, the follow-up without skull, both brains known: a tenth of a
     voxel.
     """
