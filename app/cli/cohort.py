@@ -119,9 +119,11 @@ def do(
     started = time.monotonic()
     holder = f"process {os.getpid()} on {platform.node()} since {datetime.now():%Y-%m-%d %H:%M}"
 
+    followed: dict[str, Path] = {}
+
     def show() -> None:
         if not alone:
-            cohort.write_index(ended, cases, output)
+            cohort.write_index(ended, cases, output, followed)
             cohort.write_summary(ended, output / cohort.SUMMARY)
 
     with ExitStack() as stack:
@@ -140,15 +142,23 @@ def do(
         if (kept := cohort.confirmed(ended, cases, output)) != ended:
             ended = kept
             show()
-        problems += _follow(cases, output, {one.patient for one in ended if one.record is not None})
+        done = {one.patient for one in ended if one.record is not None}
+        followed |= _follow(cases, output, done, problems)
+        if followed:
+            show()
     return ended
 
 
-def _follow(cases: "Sequence[Case]", output: Path, done: "Collection[str]") -> "list[InputError]":
-    """Follow the lesions of every patient with more than two visits; return what could not be done."""
+def _follow(
+    cases: "Sequence[Case]", output: Path, done: "Collection[str]", problems: "list[InputError]"
+) -> dict[str, Path]:
+    """Follow the lesions of every patient with more than two visits; return their pages.
+
+    What could not be done is added to `problems`.
+    """
     from ..patients import cohort, following
 
-    problems = []
+    pages = {}
     for patient, pairs in following.patients(cases).items():
         written = following.outputs_of(pairs[0], output)
         results = {pair.name: cohort.outputs_of(pair, output) for pair in pairs if pair.name in done}
@@ -157,8 +167,9 @@ def _follow(cases: "Sequence[Case]", output: Path, done: "Collection[str]") -> "
         except InputError as error:
             problems.append(InputError(f"{patient or output}: {error}"))
         else:
+            pages[patient or "all visits"] = written.page
             click.echo(f"{f'{patient}: ' if patient else ''}{followed.headline()}: {written.page}")
-    return problems
+    return pages
 
 
 def close(

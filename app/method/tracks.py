@@ -32,6 +32,7 @@ from .change import grown_mm3
 State = Literal[
     "absent", "present", "appears", "grows", "shrinks", "unchanged", "vanishes", "merged", "not split yet"
 ]
+NOT_ITS_OWN: tuple[State, ...] = ("merged", "not split yet")  # part of another lesion
 Says = Literal["new", "vanished", "both", "nothing", "silent"]
 
 SHARED = 0.1  # of the smaller lesion; as much makes a lesion found in the official score

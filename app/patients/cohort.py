@@ -208,8 +208,16 @@ def _row(outcome: Outcome) -> dict[str, object]:
     }
 
 
-def write_index(outcomes: Sequence[Outcome], todo: Sequence[Case], output: Path) -> None:
-    """index.html: a row a patient that has ended, sorted by name, with a link to its page."""
+def write_index(
+    outcomes: Sequence[Outcome],
+    todo: Sequence[Case],
+    output: Path,
+    followed: Mapping[str, Path] | None = None,
+) -> None:
+    """index.html: a row a patient that has ended, sorted by name, with a link to its page.
+
+    `followed` are the pages of lesions through all visits, by patient.
+    """
     outputs = {case.name: outputs_of(case, output) for case in todo}
     rows = []
     for outcome in sorted(outcomes, key=lambda outcome: outcome.patient):
@@ -219,7 +227,8 @@ def write_index(outcomes: Sequence[Outcome], todo: Sequence[Case], output: Path)
             for path in (written.report, written.thumbnails)
         ]
         rows.append(index.Row(outcome.patient, outcome.record, outcome.problem, *links))
-    write_bytes(index.page(rows).encode(), output / "index.html")
+    pages = {patient: path.relative_to(output).as_posix() for patient, path in (followed or {}).items()}
+    write_bytes(index.page(rows, pages).encode(), output / "index.html")
 
 
 def time_left_s(outcomes: Sequence[Outcome], patients: int, elapsed_s: float) -> float | None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,7 @@ def follow_patient(cases: Sequence[Case], results: Mapping[str, Outputs], output
         scans,
         grid,
         _loads(reached, visits),
-        [pair.case.name for pair in reached],
+        _links(reached, results, outputs.page),
         sorted({case.name for case in cases} - {pair.case.name for pair in reached}),
     )
     check_free(outputs.paths().values(), outputs.ours())
@@ -190,6 +191,12 @@ def _scan(pairs: Sequence[_Pair], visit: Visit, grid: sitk.Image, way: sitk.Tran
     values = grids.array(grids.resample(Scan.find(paths[0]).read(), grid, way))
     head = values[values > 0.1 * np.percentile(values, 99)]
     return values / np.float32(max(float(np.median(head)), 1e-6)) if head.size else values
+
+
+def _links(pairs: Sequence[_Pair], results: Mapping[str, Outputs], page: Path) -> dict[str, str]:
+    """{pair: from this page to its own}."""
+    reports = {pair.case.name: results[pair.case.name].wanted()["report"] for pair in pairs}
+    return {name: Path(os.path.relpath(path, page.parent)).as_posix() for name, path in reports.items()}
 
 
 def _loads(pairs: Sequence[_Pair], visits: Sequence[Visit]) -> list[float | None]:

@@ -8,6 +8,7 @@ import base64
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ SHOWN = 30  # lesions with pictures
 DRAWN = 12  # lesions with a line in the plot, largest first
 COLUMNS = ("lesion", "visit", "label", "state", "volume_mm3", "split_from", "merged_into")
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 220, 58, 40, 14, 30  # of a plot, and its margins, pixels
+LINE = 12  # pixels between names in a plot
 # how the page colours a state: as the report colours kinds
 COLOURS: dict[State, str] = {
     "appears": "new",
@@ -84,7 +86,7 @@ class Followed:
     scans: list[npt.NDArray[np.float32]]  # of the visits, (z, y, x) on one grid; 1 is half of the head
     grid: sitk.Image
     load_mm3: list[float | None]  # all lesions at each visit; None: not known
-    pairs: list[str]  # those that were compared
+    pairs: dict[str, str]  # those that were compared, with a link from this page to theirs
     left_out: list[str]  # those that failed
 
     def headline(self) -> str:
@@ -97,17 +99,22 @@ class Followed:
         what = f"{counted(len(shown), 'lesion')} in {len(self.labels)} visits"
         return f"{what}: {', '.join(said)}" if said else what
 
-    def together_mm3(self) -> list[float | None]:
-        """The followed lesions at each visit; None where one that is there is not measured."""
-        sums: list[float | None] = []
-        for visit in range(len(self.labels)):
-            volumes = [
-                track.volumes_mm3[visit]
+    def together_mm3(self) -> list[float]:
+        """The followed lesions that are measured at each visit."""
+        return [
+            sum(track.volumes_mm3[visit] or 0.0 for track in self.found.tracks)
+            for visit in range(len(self.labels))
+        ]
+
+    def not_measured(self) -> list[int]:
+        """How many are there at each visit and not measured."""
+        return [
+            sum(
+                track.volumes_mm3[visit] is None and track.states[visit] not in tracks.NOT_ITS_OWN
                 for track in self.found.tracks
-                if track.states[visit] not in ("merged", "not split yet")
-            ]
-            sums.append(None if None in volumes else float(sum(volume or 0.0 for volume in volumes)))
-        return sums
+            )
+            for visit in range(len(self.labels))
+        ]
 
 
 def as_csv(followed: Followed) -> str:
@@ -134,10 +141,11 @@ def as_json(followed: Followed) -> str:
         "schema_version": SCHEMA_VERSION,
         "program": __version__,
         "visits": followed.labels,
-        "pairs": followed.pairs,
+        "pairs": list(followed.pairs),
         "left_out": followed.left_out,
         "load_mm3": [_rounded(load) for load in followed.load_mm3],
         "followed_mm3": [_rounded(volume) for volume in followed.together_mm3()],
+        "not_measured": followed.not_measured(),
         "lesions": [
             {
                 "number": track.number,
@@ -164,13 +172,14 @@ def as_json(followed: Followed) -> str:
 def page(followed: Followed) -> str:
     """The page as text; it loads nothing and runs nothing."""
     known = [load is not None for load in followed.load_mm3]
-    total = followed.load_mm3 if any(known) else followed.together_mm3()
+    total: Sequence[float | None] = followed.load_mm3 if any(known) else followed.together_mm3()
+    labels = [f"visit {label}" if label.isdigit() else label for label in followed.labels]
     lines = [(str(track.number), track.volumes_mm3) for track in followed.found.tracks[:DRAWN]]
     return PAGES.get_template("follow.html").render(
         policy=policy(images="data:"),
         style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
         headline=followed.headline(),
-        labels=followed.labels,
+        labels=labels,
         tracks=followed.found.tracks,
         colours=COLOURS,
         disagreements=followed.found.disagreements,
@@ -178,8 +187,9 @@ def page(followed: Followed) -> str:
         pairs=followed.pairs,
         load_known=any(known),
         total=total,
-        total_plot=_plot([("", total)], followed.labels),
-        lesions_plot=_plot(lines, followed.labels),
+        not_measured=[0] * len(labels) if any(known) else followed.not_measured(),
+        total_plot=_plot([("", total)], labels),
+        lesions_plot=_plot(lines, labels),
         drawn=DRAWN,
         pictures=[_pictures(track, followed) for track in followed.found.tracks[:SHOWN]],
         left=max(len(followed.found.tracks) - SHOWN, 0),
@@ -201,15 +211,16 @@ def _plot(lines: list[tuple[str, Any]], labels: list[str]) -> dict[str, Any]:
     def y(volume: float) -> float:
         return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * volume / top, 1)
 
-    drawn = []
+    drawn, ends = [], []
     for name, values in lines:
         points = [None if volume is None else (x(visit), y(volume)) for visit, volume in enumerate(values)]
-        measured = [point for point in points if point is not None]
         d, pen = "", "M"
         for point in points:
             d += "" if point is None else f"{pen}{point[0]} {point[1]}"
             pen = "M" if point is None else "L"
-        drawn.append({"name": name, "d": d, "points": measured})
+        measured = [point for point in points if point is not None]
+        drawn.append({"d": d, "points": measured})
+        ends += [(name, point) for point in measured[-1:]]
     return {
         "width": WIDTH,
         "height": HEIGHT,
@@ -219,7 +230,18 @@ def _plot(lines: list[tuple[str, Any]], labels: list[str]) -> dict[str, Any]:
         "visits": [(x(visit), label) for visit, label in enumerate(labels)],
         "steps": [(y(level), f"{level:g}") for level in np.arange(0, top + step / 2, step)],
         "lines": drawn,
+        "names": _names(ends),
     }
+
+
+def _names(ends: list[tuple[str, tuple[float, float]]]) -> list[tuple[str, float, float]]:
+    """Where the names of lines stand: at their ends, and those that end above nothing, none on another."""
+    placed: list[tuple[str, float, float]] = []
+    for name, (x, y) in sorted(ends, key=lambda end: (end[1], end[0])):
+        if name and y < HEIGHT - BOTTOM:
+            before = [other[2] for other in placed if other[1] == x]
+            placed.append((name, x, max(y, before[-1] + LINE) if before else y))
+    return placed
 
 
 def _step(highest: float) -> float:

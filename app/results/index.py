@@ -1,5 +1,6 @@
 """The page of a cohort: who has new lesions, who could be compared, who failed and why; works from a disk."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -56,8 +57,11 @@ class Row:
         return [kind for kind, does in belongs.items() if does]
 
 
-def page(rows: list[Row]) -> str:
-    """The page as text, patients in the order given."""
+def page(rows: list[Row], followed: Mapping[str, str] | None = None) -> str:
+    """The page as text, patients in the order given.
+
+    `followed` are the pages of lesions through all visits: {patient: link}.
+    """
     script = (PAGE / "index.js").read_text(encoding="utf-8")
     with_new = sum("new" in row.kinds for row in rows)
     failed = sum(row.record is None for row in rows)
@@ -67,5 +71,6 @@ def page(rows: list[Row]) -> str:
         words=f"{counted(len(rows), 'patient')}, {with_new} with new lesions, {failed} failed",
         columns=COLUMNS,
         rows=rows,
+        followed=followed or {},
         script=Markup(script),
     )

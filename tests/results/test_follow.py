@@ -34,7 +34,7 @@ def _followed(load: list[float | None] | None = None) -> Followed:
         scans,
         grid,
         load or none,
-        ["ses-2", "ses-3"],
+        {"ses-2": "../ses-2/report.html", "ses-3": "ses-3/report.html"},
         ["ses-3_since-ses-1"],
     )
 
@@ -55,10 +55,11 @@ def test_the_table_has_a_row_for_each_lesion_and_visit() -> None:
     assert rows[5]["merged_into"] == "1"
 
 
-def test_what_is_not_measured_leaves_the_sum_open() -> None:
-    """64 + 9 mm³ at the second visit; the first has 8 + 8; at the third lesion 1 is not measured."""
+def test_sums_say_what_they_leave_out() -> None:
+    """8 + 8 mm³, then 64 + 9; at the third visit lesion 1 is not measured, and 2 is part of it."""
     content = json.loads(follow.as_json(_followed()))
-    assert content["followed_mm3"] == [16.0, 73.0, None]
+    assert content["followed_mm3"] == [16.0, 73.0, 0.0]
+    assert content["not_measured"] == [0, 0, 1]
     assert content["load_mm3"] == [None] * 3
     assert content["disagreements"] == [
         {"lesion": 1, "visits": [1, 3], "pair_says": "no change", "together": "new"}
@@ -86,6 +87,15 @@ def test_a_plot_breaks_its_line_where_nothing_is_measured() -> None:
     assert [label for _, label in plot["steps"]] == ["0", "20", "40", "60", "80", "100"]
 
 
+def test_names_of_lines_stand_at_their_ends_and_not_on_each_other() -> None:
+    lines = [("1", (0.0, 100.0)), ("2", (0.0, 99.0)), ("3", (50.0, 0.0)), ("4", (50.0, None))]
+    assert follow._plot(lines, ["a", "b"])["names"] == [
+        ("4", 58.0, 102.0),
+        ("1", 520.0, 14.0),
+        ("2", 520.0, 26.0),
+    ]
+
+
 def test_no_lesion_is_a_page_too() -> None:
     nothing = Followed(
         ["1", "2"],
@@ -93,7 +103,7 @@ def test_no_lesion_is_a_page_too() -> None:
         [np.ones((4, 4, 4), dtype=np.float32)] * 2,
         sitk.Image(4, 4, 4, sitk.sitkUInt8),
         [None, None],
-        ["visit_2"],
+        {"visit_2": "visit_2/report.html"},
         [],
     )
     assert "No lesion was seen to change" in follow.page(nothing)
