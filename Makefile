@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)
 export MSNL_DATA ?= ../shared/data
 
-.PHONY: setup demo picture test coverage test-all check train-tiny fuzz niivue image image-test sbom peers clean
+.PHONY: setup demo picture test coverage test-all check train-tiny fuzz niivue image image-test slurm-test sbom peers clean
 
 setup: $(VENV)/for-developers
 
@@ -26,13 +26,13 @@ picture: demo  # the one in README.md, by Chromium
 	    --window-size=1100,1130 --screenshot=docs/report.png file://$(CURDIR)/demo/report.html
 
 test: setup
-	$(PYTHON) -m pytest --numprocesses 2 -m "not slow and not container"
+	$(PYTHON) -m pytest --numprocesses 2 -m "not slow and not container and not slurm"
 
 coverage: setup  # the same, and fails where less is covered than pyproject.toml asks for
-	$(PYTHON) -m pytest --numprocesses 2 -m "not slow and not container" --cov --cov-report=term:skip-covered
+	$(PYTHON) -m pytest --numprocesses 2 -m "not slow and not container and not slurm" --cov --cov-report=term:skip-covered
 
 test-all: setup
-	$(PYTHON) -m pytest -m "not container"
+	$(PYTHON) -m pytest -m "not container and not slurm"
 
 check: setup
 	$(VENV)/bin/ruff format --check .
@@ -58,6 +58,10 @@ image:
 image-test: setup
 	tests/container/build.sh
 	$(PYTHON) -m pytest -m "container and not slow" tests/container
+
+# The lines of docs/cluster.md, on a Slurm of one node; as root on Debian, where it installs what it needs.
+slurm-test: setup
+	$(PYTHON) -m pytest -m slurm tests/slurm
 
 # The software bill of materials of requirements.txt, CycloneDX. Its environment holds that and nothing else.
 sbom: setup

@@ -1,13 +1,17 @@
 """A cohort on other machines: the workers of a Dask cluster that see the same files."""
 
 import dataclasses
+import json
 import logging
+import operator
+import pkgutil
 import threading
 import uuid
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import __version__
 from ..errors import InputError
 from ..files import clear_leftovers
 from ..pipeline import Steps
@@ -24,6 +28,8 @@ MISSING = (
     "--scheduler: dask.distributed is not installed; wanted `pip install '.[cluster]'` in the "
     "folder of this program (docs/cluster.md)"
 )
+
+PROGRAM = __version__  # read on the workers, by name: an import of all that a patient needs
 
 logger = logging.getLogger(__name__)
 
@@ -79,22 +85,25 @@ def _on_workers(client: "Client", todo: Sequence[Case], work: Work) -> Generator
         )
     clear_leftovers(work.output)
     run = uuid.uuid4().hex
-    # a key says nothing of the patient: it is seen in the scheduler's logs
-    waiting = {
-        client.submit(
-            _segment, _absolute(case), work, key=f"patient-{run}-{number}", pure=False, resources=resources
-        ): case
-        for number, case in enumerate(todo)
+    # A key says nothing of the patient: it is seen in the scheduler's logs. The scheduler unpacks what it is
+    # sent, so that this holds names from the standard library and text alone.
+    waiting = {f"patient-{run}-{number}": case for number, case in enumerate(todo)}
+    segment = (pkgutil.resolve_name, f"{__name__}:{segment_request.__name__}")
+    graph = {
+        key: (operator.call, segment, __version__, _request(case, work)) for key, case in waiting.items()
     }
+    futures = client.get(graph, list(graph), sync=False, resources=resources)
     with client:
-        for future in distributed.as_completed(waiting, loop=client.loop):
+        for future in distributed.as_completed(futures, loop=client.loop):
             if future.cancelled():
                 raise InputError(
                     "the Dask scheduler is gone; wanted it until the end (start again: finished "
                     "patients are skipped)"
                 )
-            case = waiting[future]
-            if isinstance(future.exception(), distributed.KilledWorker):
+            case = waiting[future.key]
+            error = future.exception()
+            _check_programs(client, error)
+            if isinstance(error, distributed.KilledWorker):
                 yield Outcome(
                     case.name,
                     None,
@@ -105,16 +114,56 @@ def _on_workers(client: "Client", todo: Sequence[Case], work: Work) -> Generator
     clear_leftovers(work.output)
 
 
-def _absolute(case: Case) -> Case:
-    return dataclasses.replace(case, baseline=case.baseline.absolute(), followup=case.followup.absolute())
+def _check_programs(client: "Client", error: BaseException | None) -> None:
+    """Raise InputError if a patient failed because the scheduler or a worker cannot read what it is sent."""
+    if isinstance(error, RuntimeError) and "deserialization of the task graph" in str(error):
+        found = client.get_versions()
+        there, here = (
+            f"Python {packages['python']}, Dask {packages['distributed']}"
+            for packages in (found["scheduler"]["packages"], found["client"]["packages"])
+        )
+        raise InputError(f"the Dask scheduler cannot read what it is sent: it has {there}; wanted {here}")
+    if isinstance(error, ImportError | AttributeError | InputError):
+        programs = client.run(pkgutil.resolve_name, f"{__name__}:PROGRAM", on_error="return")
+        for address, program in sorted(programs.items()):
+            if program != __version__:
+                found = (
+                    f"version {program}" if isinstance(program, str) else f"it cannot start it ({program})"
+                )
+                raise InputError(
+                    f"the worker at {address} has another program: {found}; wanted "
+                    f"{__package__.split('.')[0]} {__version__} in the environment that starts the workers "
+                    "(docs/cluster.md)"
+                ) from error
+
+
+def _request(case: Case, work: Work) -> str:
+    """A patient and what is to be done, as text; paths are absolute."""
+    scans = {"baseline": case.baseline.absolute(), "followup": case.followup.absolute()}
+    parts = {"case": {**dataclasses.asdict(case), **scans}, "work": dataclasses.asdict(work)}
+    return json.dumps(parts, default=str)
+
+
+def _read_request(text: str) -> tuple[Case, Work]:
+    parts = json.loads(text)
+    case, work = parts["case"], parts["work"]
+    scans = {name: Path(case[name]) for name in ("baseline", "followup")}
+    folders = {name: Path(work[name]) for name in ("output", "weights")}
+    return Case(**{**case, **scans}), Work(**{**work, **folders, "steps": Steps(**work["steps"])})
 
 
 _segmenters: dict[Work, Segmenter] = {}
 _loading = threading.Lock()
 
 
-def _segment(case: Case, work: Work) -> Outcome:
-    """One patient, on a worker, which loads the networks for the first and keeps them."""
+def segment_request(program: str, request: str) -> Outcome:
+    """One patient, on a worker, which loads the networks for the first and keeps them.
+
+    Raises InputError if it was sent by another version of the program.
+    """
+    if program != __version__:
+        raise InputError(f"sent by version {program}; wanted {__version__}")
+    case, work = _read_request(request)
     with _loading:
         if work not in _segmenters:
             _segmenters.clear()

@@ -11,12 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from app import __version__
 from app.cli.main import main
 from app.patients import cluster
 from app.results import record
@@ -26,11 +28,13 @@ distributed = pytest.importorskip(
     "distributed", reason="dask.distributed is not installed: pip install '.[cluster]'"
 )
 
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": str(REPOSITORY),
-    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
-}
+# The scheduler finds Dask alone, not this program, as on a machine where nobody installed it.
+SCHEDULER = {**os.environ, "PYTHONPATH": "", "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
+WORKER = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+# a Python from before 3.9
+OLD_SCHEDULER = (
+    "import pkgutil; del pkgutil.resolve_name; from distributed.cli.dask_scheduler import main; main()"
+)
 
 
 def _run(source: Path, output: Path, weights: Path, scheduler: str, *more: str) -> Result:
@@ -59,10 +63,10 @@ def _patients(folder: Path, scans: tuple[Path, Path], count: int) -> Path:
     return folder
 
 
-def _start(*command: str) -> subprocess.Popen[bytes]:
+def _start(environment: dict[str, str], *command: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", *command],
-        env=ENVIRONMENT,
+        [sys.executable, *command],
+        env=environment,
         cwd="/",
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -71,17 +75,15 @@ def _start(*command: str) -> subprocess.Popen[bytes]:
 
 @pytest.fixture
 def scheduler(tmp_path: Path) -> Iterator[str]:
-    file = tmp_path / "scheduler.json"
-    process = _start(
-        "distributed.cli.dask_scheduler",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "0",
-        "--no-dashboard",
-        "--scheduler-file",
-        str(file),
-    )
+    with _scheduler(tmp_path, "-m", "distributed.cli.dask_scheduler") as address:
+        yield address
+
+
+@contextmanager
+def _scheduler(folder: Path, *command: str) -> Iterator[str]:
+    file = folder / "scheduler.json"
+    options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
+    process = _start(SCHEDULER, *command, *options)
     while not file.is_file() and process.poll() is None:
         time.sleep(0.05)
     with distributed.Client(scheduler_file=str(file), set_as_default=False) as client:
@@ -91,20 +93,14 @@ def scheduler(tmp_path: Path) -> Iterator[str]:
     process.wait(timeout=60)
 
 
-def _worker(scheduler: str, name: str, *more: str) -> subprocess.Popen[bytes]:
+def _worker(
+    scheduler: str, name: str, *more: str, environment: dict[str, str] = WORKER
+) -> subprocess.Popen[bytes]:
     options = (
-        "--host",
-        "127.0.0.1",
-        "--nthreads",
-        "1",
-        "--no-nanny",
-        "--no-dashboard",
-        "--memory-limit",
-        "0",
-        "--name",
-        name,
+        *("--host", "127.0.0.1", "--nthreads", "1", "--no-nanny", "--no-dashboard"),
+        *("--memory-limit", "0", "--name", name),
     )
-    return _start("distributed.cli.dask_worker", scheduler, *options, *more)
+    return _start(environment, "-m", "distributed.cli.dask_worker", scheduler, *options, *more)
 
 
 def _kill_one_at_work(
@@ -151,7 +147,7 @@ def test_a_killed_worker_s_patient_is_done_by_the_other_and_every_patient_ends_o
             assert [(row["patient"], row["status"]) for row in csv.DictReader(file)] == [
                 (name, "done") for name in names
             ]
-        assert sorted(path.name for path in output.iterdir()) == [*names, "summary.csv"]
+        assert sorted(path.name for path in output.iterdir()) == [*names, "index.html", "summary.csv"]
         for name in names:
             assert record.read_record(output / name / "run.json") is not None
 
@@ -221,6 +217,46 @@ def test_a_patient_that_kills_its_workers_is_reported(
     assert killed == ["one", "two"]
     assert result.exit_code == 1
     assert "P0: one worker after the other died of it" in result.stderr
+
+
+@pytest.mark.parametrize("program", ["none", "another version"])
+def test_a_worker_with_another_program_is_said_once(
+    program: str, scans: tuple[Path, Path], weights: Path, scheduler: str, tmp_path: Path
+) -> None:
+    package = tmp_path / "package" / "app"
+    if program == "another version":
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(
+            f"__version__ = '0.0.1'\n__path__ = [{str(REPOSITORY / 'app')!r}]\n"
+        )
+    worker = _worker(scheduler, "other", environment={**os.environ, "PYTHONPATH": str(package.parent)})
+    try:
+        result = _run(_patients(tmp_path / "input", scans, 2), tmp_path / "output", weights, scheduler)
+    finally:
+        worker.kill()
+        worker.wait(timeout=60)
+    assert result.exit_code == 1
+    found = {"none": r"it cannot start it \(No module named 'app'\)", "another version": r"version 0\.0\.1"}
+    assert re.search(
+        rf"^Error: the worker at tcp://127\.0\.0\.1:\d+ has another program: {found[program]}; "
+        rf"wanted app {re.escape(__version__)} in the environment that starts the workers",
+        result.stderr,
+        re.MULTILINE,
+    )
+    assert "Traceback" not in result.output
+    assert len(re.findall("^Error:", result.stderr, re.MULTILINE)) == 1
+
+
+def test_a_scheduler_that_cannot_read_what_it_is_sent_is_said_once(
+    scans: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    source = _patients(tmp_path / "input", scans, 2)
+    with _scheduler(tmp_path, "-c", OLD_SCHEDULER) as scheduler:
+        result = _run(source, tmp_path / "output", weights, scheduler)
+    assert result.exit_code == 1
+    errors = re.findall("^Error:.*", result.stderr, re.MULTILINE)
+    assert len(errors) == 1
+    assert errors[0].startswith("Error: the Dask scheduler cannot read what it is sent: it has Python 3.")
 
 
 def test_without_dask_the_group_to_install_is_named(
