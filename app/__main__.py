@@ -3,6 +3,7 @@
 `ms-new-lesions` where it is installed.
 """
 
+import io
 import os
 import sys
 import traceback
@@ -30,9 +31,14 @@ def start() -> None:
     # numpy's and scipy's BLAS would each start a thread for every CPU of the host, whatever the quota; our
     # products are small
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # what torch cannot do on a Mac's GPU, the CPU does; torch reads this when it is imported
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.execve(sys.executable, sys.orig_argv, {**os.environ, "GLIBC_TUNABLES": MALLOC})
 
+    for stream in (sys.stdout, sys.stderr):  # a console without a letter for mm³ shows another
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     sys.excepthook = _say_where
     from .cli.main import main
 

@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 
 
 def choose_device(name: str) -> "torch.device":
-    """'auto' (CUDA where there is one), 'cpu' or 'cuda'; says in the log which it is.
+    """'auto' (CUDA where there is one), 'cpu', 'cuda' or 'mps' (a Mac's GPU); says in the log which it is.
 
-    Raises InputError if CUDA is asked for and absent: the CPU never takes its place unasked.
+    Raises InputError if a GPU is asked for and absent: the CPU never takes its place unasked.
     """
     import torch
 
@@ -32,12 +32,13 @@ def choose_device(name: str) -> "torch.device":
             else "no CUDA device is visible to this torch, which is built for the CPU alone"
         )
         raise InputError(f"--device cuda: {found}; wanted one (docker run --gpus all), or --device auto")
-    device = torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-    logger.info(
-        "device: %s; CPU threads: %d",
-        "CPU" if device.type == "cpu" else torch.cuda.get_device_name(device),
-        torch.get_num_threads(),
-    )
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise InputError("--device mps: no GPU of a Mac is visible to torch; wanted one, or --device auto")
+    # `auto` leaves a Mac's GPU alone: nobody has measured it
+    kind = "mps" if name == "mps" else "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+    device = torch.device(kind)
+    names = {"cpu": lambda: "CPU", "mps": lambda: "GPU of this Mac", "cuda": torch.cuda.get_device_name}
+    logger.info("device: %s; CPU threads: %d", names[kind](), torch.get_num_threads())
     return device
 
 

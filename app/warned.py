@@ -43,8 +43,8 @@ def in_roles(text: str, roles: Mapping[str, str]) -> str:
     What lies below it, such as a slice of a DICOM folder, is not named either.
     """
     for path, role in sorted(roles.items(), key=lambda pair: -len(pair[0])):
-        below = r"(?:/[^:;,()]*?)?(?=[:;,()]|\s|$)"
+        below = r"(?:[/\\][^:;,()]*?)?(?=[:;,()]|\s|$)"
         text = re.sub(rf"^{re.escape(path)}{below}", role.replace("\\", r"\\"), text)
-        if "/" in path or "." in path:
-            text = re.sub(rf"(?<![\w./-]){re.escape(path)}{below}", role.replace("\\", r"\\"), text)
+        if {"/", "\\", "."} & {*path}:
+            text = re.sub(rf"(?<![\w./\\-]){re.escape(path)}{below}", role.replace("\\", r"\\"), text)
     return text

@@ -8,6 +8,7 @@ import torch
 
 from app import machine
 from app.errors import InputError
+from app.method import predictor
 
 ALL = len(os.sched_getaffinity(0))
 V2, V1 = "0::", "3:cpuset:/elsewhere\n1:cpu,cpuacct:"
@@ -116,6 +117,24 @@ def test_threads_are_limited_by_what_is_allowed() -> None:
 def test_cuda_that_is_absent_is_refused() -> None:
     with pytest.raises(InputError, match="no CUDA device is visible"):
         machine.choose_device("cuda")
+
+
+def test_a_mac_s_gpu_that_is_absent_is_refused() -> None:
+    with pytest.raises(InputError, match="no GPU of a Mac is visible"):
+        machine.choose_device("mps")
+
+
+def test_a_mac_s_gpu_is_taken_where_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`auto` does not take it. No Mac was at hand: that the networks run there is not tested."""
+    caplog.set_level("INFO", "app.machine")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert machine.choose_device("auto") == torch.device("cpu")
+    assert machine.choose_device("mps") == torch.device("mps")
+    assert caplog.messages[-1].startswith("device: GPU of this Mac; ")
+    assert not predictor.has_fast_bfloat16(torch.device("mps"))
 
 
 @pytest.mark.parametrize(

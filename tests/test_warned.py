@@ -50,3 +50,16 @@ def test_another_thread_s_warnings_are_its_own() -> None:
 def test_a_role_stands_for_a_path_and_for_nothing_else(text: str, said: str) -> None:
     """A folder called 1, and another inside it; what lies below a scan's folder is not named either."""
     assert in_roles(text, {"1": "baseline", "1/2": "follow-up"}) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (r"D:\scans\1: odd", "baseline: odd"),
+        (r"D:\scans\1\Doe^Jane.dcm: odd", "baseline: odd"),
+        (r"the same as D:\scans\1, which is odd", "the same as baseline, which is odd"),
+        (r"D:\scans\11: odd", r"D:\scans\11: odd"),
+    ],
+)
+def test_paths_of_windows_are_hidden_too(text: str, said: str) -> None:
+    assert in_roles(text, {"D:\\scans\\1": "baseline"}) == said

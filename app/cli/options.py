@@ -101,7 +101,7 @@ def machine_options(command: Any) -> Any:
             "--threads", type=click.IntRange(min=1), help="CPU threads; default: all this process may use."
         ),
         click.option(
-            "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+            "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True
         ),
         click.option(
             "--weights",

@@ -36,7 +36,7 @@ class Segmenter:
     def load(weights: Path, device: str, threads: int | None, steps: Steps = USUAL) -> "Segmenter":
         """From a folder of weights. Raises InputError.
 
-        `device` is auto, cpu or cuda; `threads` None takes all that this process may use.
+        `device` is auto, cpu, cuda or mps; `threads` None takes all that this process may use.
         """
         used = machine.use_threads(threads)
         networks = Networks.load(weights, machine.choose_device(device))

@@ -37,7 +37,7 @@ class Record:
 
     task: Task
     versions: dict[str, str]  # of Python and the libraries that compute
-    device: str  # cpu or cuda
+    device: str  # cpu, cuda or mps
     threads: int  # of the CPU
     seconds: dict[str, float]  # wall-clock of each step, in order
     warnings: list[str]

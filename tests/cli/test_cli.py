@@ -502,3 +502,21 @@ def test_how_much_is_said(option: str, said: int, capfd: pytest.CaptureFixture[s
     for level in (logging.ERROR, logging.WARNING, logging.INFO):
         logger.log(level, "said")
     assert capfd.readouterr().err.count("said") == said
+
+
+def test_a_console_without_a_letter_shows_another(tmp_path: Path) -> None:
+    """Windows' consoles lack most of Unicode. A message must not end the program."""
+    missing = tmp_path / "Läsion³.nii.gz"
+    command = ["segment", "-t1", str(missing), "-t2", str(missing), "-o", str(tmp_path / "mask.nii.gz")]
+    ran = subprocess.run(
+        [sys.executable, "-m", "app", *command],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert "Error: " in ran.stderr
+    assert "L?sion?.nii.gz: " in ran.stderr
+    assert "unexpected" not in ran.stderr
