@@ -54,11 +54,7 @@ def test_every_link_leads_to_a_file_and_a_heading(document: Path) -> None:
     assert broken == []
 
 
-@pytest.mark.parametrize(
-    "document",
-    [document for document in _documents() if document.parent.name not in ("weights", "training")],
-    ids=lambda path: str(path.relative_to(REPOSITORY)),
-)
+@pytest.mark.parametrize("document", _documents(), ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_a_line_of_prose_has_at_most_100_columns(document: Path) -> None:
     """A table's row, a line of code or a picture cannot be broken."""
     prose = FENCE.sub("", document.read_text(encoding="utf-8"))
