@@ -34,6 +34,15 @@ def vanished(maps: LesionMaps, pair: Pair, predictor: Predictor) -> Array:
     return detection.without_known(probability, swapped, config.point, config.preprocess.spacing_mm)
 
 
+def without_changes(
+    aligned: Aligned, pair: Pair, new: Array, gone: Array | None, point: OperatingPoint
+) -> Aligned:
+    """The alignment, and what it leaves where nothing is new or vanished by these probabilities."""
+    changed = (new if gone is None else np.maximum(new, gone)) > point.threshold
+    residual = aligned.residual.apart_from(grids.like(changed.astype(np.float32), pair.grid))
+    return replace(aligned, residual=residual)
+
+
 def marks(
     maps: LesionMaps,
     new: Array,

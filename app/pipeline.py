@@ -133,6 +133,7 @@ def segment(
         gone = None if steps.fast else assessment.vanished(maps, pair, predictor)
         clock.lap("swap")
 
+        aligned = assessment.without_changes(aligned, pair, new, gone, config.point)
         scans = quality.judge_pair(baseline, followup, aligned, pair)
         judged = verdict.judge(scans, aligned.residual, pair)
         clock.lap("quality")

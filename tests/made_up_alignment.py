@@ -1,9 +1,10 @@
 """An alignment made by hand, for tests of what is done with one."""
 
+import numpy as np
 import SimpleITK as sitk
 
 from app.method.registration import Aligned
-from app.method.residual import Residual
+from app.method.residual import Blocks, Residual
 
 
 def made_up_alignment(
@@ -13,6 +14,7 @@ def made_up_alignment(
     nothing = sitk.Image([68] * 3, sitk.sitkFloat32)
     nothing.SetSpacing([3.0] * 3)
     nothing.SetOrigin([-100.5] * 3)
+    zeros = np.zeros((68, 68, 68), dtype=np.float32)
     return Aligned(
         to_baseline=to_followup.GetInverse(),
         to_followup=to_followup,
@@ -24,5 +26,5 @@ def made_up_alignment(
         apart_mm=shift_mm,
         one_grid=False,
         moved=True,
-        residual=Residual(nothing, mean_mm=0.0, likeness=0.9),
+        residual=Residual(nothing, mean_mm=0.0, likeness=0.9, seen=Blocks(zeros, zeros, zeros > 0, nothing)),
     )

@@ -109,11 +109,13 @@ def _order(changes: Changes) -> list[int]:
 
 
 def _add_possible(labels: Labels, possible: Mapping[str, Mask]) -> list[str]:
-    """Number marks that touch no lesion of `labels`, in place, largest first; return why each is possible."""
+    """Number marks that share no voxel with a lesion of `labels` or a mark of an earlier reason, in place,
+    largest first; return why each is possible.
+    """
     last, reasons, components = int(labels.max()), list[str](), np.zeros(labels.shape, dtype=np.int32)
     for why, mask in possible.items():
-        found, count = ndimage.label(mask & (components == 0))
-        touching = np.unique(found[labels > 0])
+        found, count = ndimage.label(mask)
+        touching = np.unique(found[(labels > 0) | (components > 0)])
         kept = np.setdiff1d(np.arange(1, count + 1), touching)
         renumbered = np.zeros(count + 1, dtype=np.int32)
         renumbered[kept] = len(reasons) + 1 + np.arange(len(kept))

@@ -19,6 +19,7 @@ STEPS = 4  # of the search; the last one moves blocks by less than a tenth of wh
 STIFFNESS = (
     0.02  # of the brain's mean squared slope: a block without slope along an axis is not moved along it
 )
+LEAST_CHANGED = 0.05  # of a cube that must have changed for the cube to be left out
 LIMIT_MM = 2.5  # beyond it, what lies at one place is not one tissue: as wide as a small lesion
 # Median over the brain of the correlation within some 20 mm. Open scans, benchmarks/alignment.py: one head
 # 0.88 to 0.97, one head mirrored at most 0.68, two heads at most 0.51.
@@ -34,6 +35,7 @@ class Residual:
     map_mm: sitk.Image  # float32, coarse, in middle space: between what belongs together; 0 outside the brain
     mean_mm: float  # over the brain
     likeness: float  # of the details of both brains: 1 the same, 0 unrelated
+    seen: "Blocks"  # what it was measured on
 
     @property
     def verdict(self) -> Verdict:
@@ -46,15 +48,29 @@ class Residual:
         """Where the scans cannot be compared: (z, y, x) of a grid in middle space, or led to it."""
         return grids.array(grids.resample(self.map_mm, grid, to_middle)) > LIMIT_MM
 
+    def apart_from(self, changed: sitk.Image) -> "Residual":
+        """The same without what really changed, 1 in an image in middle space: several new lesions side by
+        side look like tissue that was pushed away. There the map is what the tissue round it tells.
+        """
+        near = grids.array(grids.resample(changed, self.seen.grid)) > LEAST_CHANGED
+        known = self.seen.brain & ~ndimage.binary_dilation(near, iterations=2)
+        # contrasts anew: a bright lesion had darkened its neighbourhood
+        baseline, followup = (_one_contrast(scan, known) for scan in (self.seen.baseline, self.seen.followup))
+        return _told(Blocks(baseline, followup, self.seen.brain, self.seen.grid), known, self.likeness)
+
 
 def measure(
     scans: list[sitk.Image], brains: list[sitk.Image], ways: tuple[sitk.Transform, sitk.Transform]
 ) -> Residual:
     """Of two scans and their brains as `blocks` takes them."""
     pair = blocks(scans, brains, ways)
-    length_mm = np.linalg.norm(displacement_mm(pair), axis=0) * pair.brain
+    return _told(pair, pair.brain, likeness(pair))
+
+
+def _told(pair: "Blocks", known: Mask, likeness: float) -> Residual:
+    length_mm = np.linalg.norm(displacement_mm(pair, known), axis=0) * pair.brain
     mean_mm = float(length_mm[pair.brain].mean()) if pair.brain.any() else 0.0
-    return Residual(grids.like(length_mm.astype(np.float32), pair.grid), mean_mm, likeness(pair))
+    return Residual(grids.like(length_mm.astype(np.float32), pair.grid), mean_mm, likeness, pair)
 
 
 @dataclass(frozen=True)
@@ -77,7 +93,8 @@ def blocks(
         *(grids.array(grids.resample(shown, grid, way)) > 0.5 for _, shown, way in pairs)
     )
     baseline, followup = (
-        _one_contrast(grids.array(grids.resample(scan, grid, way)), brain) for scan, _, way in pairs
+        _one_contrast(_blurred(grids.array(grids.resample(scan, grid, way)), BLUR_MM), brain)
+        for scan, _, way in pairs
     )
     return Blocks(baseline, followup, brain, grid)
 
@@ -98,15 +115,16 @@ def likeness(pair: Blocks) -> float:
     return float(np.median(shared / np.sqrt(np.maximum(one * other, 1e-12))))
 
 
-def displacement_mm(pair: Blocks) -> Array:
+def displacement_mm(pair: Blocks, known: Mask) -> Array:
     """How far what belongs together lies apart: (3, z, y, x), mm along the array's axes, to the follow-up.
 
+    Only what is `known` (z, y, x) to be in both tells; the rest of the brain moves with it.
     Each voxel's block is moved as one, half of the way in each scan, until both agree (Lucas, Kanade 1981,
     with the slopes of both scans). What differs by more than a spread counts less: a new lesion, a vessel.
     """
     moved: Array = np.zeros((3, *pair.brain.shape), dtype=np.float32)
     half = np.float32(0.5)
-    weight = pair.brain.astype(np.float32)
+    weight = known.astype(np.float32)
     for _ in range(STEPS):
         one, other = _shifted(pair.baseline, -half * moved), _shifted(pair.followup, half * moved)
         slopes = np.gradient(half * (one + other), SIDE_MM)
@@ -124,11 +142,10 @@ def displacement_mm(pair: Blocks) -> Array:
     return moved
 
 
-def _one_contrast(values: Array, brain: Mask) -> Array:
-    """Blur, and give each neighbourhood of the brain mean 0 and spread 1; 0 outside."""
+def _one_contrast(smooth: Array, brain: Mask) -> Array:
+    """Give each neighbourhood of the brain mean 0 and spread 1; 0 outside."""
     weight = brain.astype(np.float32)
     total: Array = np.maximum(_blurred(weight, CONTRAST_MM), np.float32(1e-3))
-    smooth = _blurred(values, BLUR_MM)
     from_mean: Array = smooth - _blurred(smooth * weight, CONTRAST_MM) / total
     spread: Array = np.sqrt(
         np.maximum(_blurred(from_mean**2 * weight, CONTRAST_MM) / total, np.float32(1e-12))

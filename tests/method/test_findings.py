@@ -74,3 +74,13 @@ def test_nothing_is_three_empty_lists() -> None:
     found = findings.find(Marks(none, none.astype(np.float32), none), GRID)
     assert found.all() == []
     assert not found.numbers.any()
+
+
+def test_what_an_earlier_reason_leaves_of_a_mark_is_no_mark_of_its_own() -> None:
+    whole, part = _bar(0, 9), _bar(0, 8)
+    marks = Marks(
+        np.zeros_like(whole),
+        np.zeros(whole.shape, np.float32),
+        possible={SHOWN_BEFORE: part, UNCERTAIN: whole},
+    )
+    assert [(one.why, one.volume_mm3) for one in findings.find(marks, GRID).possible] == [(SHOWN_BEFORE, 16)]

@@ -4,12 +4,15 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from app.arrays import Mask
+from app.arrays import Array, Mask
 from app.images import grids
 from app.method import residual
 from app.method.residual import Blocks, Residual
 
 AS_STORED = (sitk.Transform(), sitk.Transform())
+EMPTY = Blocks(
+    *np.zeros((2, 1, 1, 1), np.float32), np.zeros((1, 1, 1), bool), sitk.Image(1, 1, 1, sitk.sitkUInt8)
+)
 
 
 def _textured_head() -> tuple[sitk.Image, sitk.Image]:
@@ -38,7 +41,7 @@ def test_a_known_shift_is_measured() -> None:
     """By (1, -0.5, 2) mm along x, y, z; arrays run z, y, x. Within a fifth."""
     scan, brain = _textured_head()
     pair = residual.blocks([scan, _shifted(scan, (1.0, -0.5, 2.0))], [brain, brain], AS_STORED)
-    found = residual.displacement_mm(pair)[:, _deep(pair.brain)].mean(axis=1)
+    found = residual.displacement_mm(pair, pair.brain)[:, _deep(pair.brain)].mean(axis=1)
     np.testing.assert_allclose(found, (2.0, -0.5, 1.0), atol=0.4)
 
 
@@ -46,7 +49,9 @@ def test_swapped_scans_give_the_opposite() -> None:
     scan, brain = _textured_head()
     pair = residual.blocks([scan, _shifted(scan, (1.0, -0.5, 2.0))], [brain, brain], AS_STORED)
     back = Blocks(pair.followup, pair.baseline, pair.brain, pair.grid)
-    np.testing.assert_allclose(residual.displacement_mm(back), -residual.displacement_mm(pair), atol=1e-3)
+    np.testing.assert_allclose(
+        residual.displacement_mm(back, back.brain), -residual.displacement_mm(pair, pair.brain), atol=1e-3
+    )
 
 
 def test_the_same_scan_brighter_and_shaded_is_not_displaced() -> None:
@@ -73,6 +78,39 @@ def test_a_torn_half_is_not_comparable() -> None:
     assert flagged[..., 32:].sum() == 0
 
 
+def test_new_lesions_side_by_side_are_no_displacement_where_they_are_known() -> None:
+    """Five bright balls of 9 to 15 mm, as large as the details: taken for a shift, unless they are left out.
+    What truly lies 4.5 mm higher is told all the same.
+    """
+    scan, brain = _textured_head()
+    z, y, x = np.indices((50, 50, 50)) * 3.0 - 73.5
+    lesions = np.zeros((50, 50, 50), dtype=bool)
+    for centre, radius in (
+        ((0, 0, 0), 7),
+        ((16, 2, 5), 6),
+        ((-14, 8, 2), 6),
+        ((4, 16, -9), 5),
+        ((9, -14, 6), 5),
+    ):
+        lesions |= (z - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2 < radius**2
+    bright = float(grids.array(scan).max()) * 1.5
+    known = grids.like(lesions.astype(np.float32), scan)
+
+    def in_lesions(lower_mm: float) -> tuple[Array, Array]:
+        """Displacement there, with the lesions and apart from them."""
+        other = scan if lower_mm == 0 else _shifted(scan, (0.0, 0.0, lower_mm))
+        after = grids.like(np.where(lesions, bright, grids.array(other)), scan)
+        left = residual.measure([scan, after], [brain, brain], AS_STORED)
+        there = grids.array(grids.resample(known, left.map_mm)) > 0.5
+        return grids.array(left.map_mm)[there], grids.array(left.apart_from(known).map_mm)[there]
+
+    with_them, apart = in_lesions(0.0)
+    assert with_them.max() > 1.5
+    assert apart.max() < 1.0
+    _, apart = in_lesions(4.5)
+    assert apart.min() > residual.LIMIT_MM
+
+
 def test_unrelated_details_are_not_one_head() -> None:
     scan, brain = _textured_head()
     other = grids.like(np.ascontiguousarray(grids.array(scan)[::-1, ::-1]), scan)
@@ -83,7 +121,7 @@ def test_unrelated_details_are_not_one_head() -> None:
 
 def test_verdicts() -> None:
     nothing = sitk.Image([2] * 3, sitk.sitkFloat32)
-    verdicts = [Residual(nothing, 0.0, likeness).verdict for likeness in (0.9, 0.7, 0.3)]
+    verdicts = [Residual(nothing, 0.0, likeness, EMPTY).verdict for likeness in (0.9, 0.7, 0.3)]
     assert verdicts == ["same head", "doubtful", "not the same head"]
 
 
