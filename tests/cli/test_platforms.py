@@ -20,6 +20,7 @@ from app.images import grids, storage
 from app.patients.bids import write_description
 from tests.conftest import REPOSITORY
 
+INTENTS = {"mask": "label", "dseg": "label", "probseg": "estimate"}
 QUICK = ("--threads", "1", "--device", "cpu", "--fast")
 
 
@@ -78,7 +79,7 @@ def test_derivatives_name_their_sources(data_set: Path, derivative: Path) -> Non
     assert described["GeneratedBy"][0]["Name"] == "ms-new-lesions"
     assert described["SourceDatasets"] == [{"URL": "../.."}]
     assert described["DatasetLinks"] == {"raw": "../.."}
-    images = sorted(derivative.rglob("*.nii.gz"))
+    images = sorted(path for kind in INTENTS for path in derivative.rglob(f"*_{kind}.nii.gz"))
     assert len(images) == 3 * (1 + 2)
     for image in images:
         sidecar = json.loads(Path(str(image).replace(".nii.gz", ".json")).read_text())
@@ -89,14 +90,16 @@ def test_derivatives_name_their_sources(data_set: Path, derivative: Path) -> Non
         since = "ses-01" if "Since01" in image.name or "ses-02" in image.name else "ses-02"
         assert since in sources[0].name
         assert since in sidecar["Description"]
+    followed = {path.relative_to(derivative).as_posix() for path in derivative.rglob("*_follow.html")}
+    assert followed == {f"sub-0{n}/sub-0{n}_desc-newLesions_follow.html" for n in (1, 2)}
 
 
 @pytest.mark.slow
 def test_headers_say_what_images_mean(derivative: Path) -> None:
-    intents = {"mask": "label", "dseg": "label", "probseg": "estimate"}
     for image in derivative.rglob("*.nii.gz"):
         header = nibabel.Nifti1Image.from_filename(image).header
-        assert header.get_intent()[0] == intents[image.name.split("_")[-1].removesuffix(".nii.gz")]
+        kind = image.name.split("_")[-1].removesuffix(".nii.gz")
+        assert header.get_intent()[0] == {**INTENTS, "numbers": "label", "visits": "label"}[kind]
         assert header.get_xyzt_units()[0] == "mm"
         assert b"ms-new-lesions" in header["descrip"].item()
 

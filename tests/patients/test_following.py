@@ -85,6 +85,23 @@ def test_a_lesion_is_one_wherever_the_heads_lie(cases: list[Case], tmp_path: Pat
     assert again.headline() == followed.headline()
 
 
+def test_loads_are_the_mean_of_what_comparisons_have(cases: list[Case], tmp_path: Path) -> None:
+    """Networks that draw all lesions: what they do not mark is no lesion."""
+    output = tmp_path / "out"
+    loads = {"P1_M6": (100.0, 164.0), "P1_M12": (170.0, 180.0), "P1_M12_since-M0": (110.0, 190.0)}
+    for case in cases:
+        _write_pair(case, output, "new" if case.name != "P1_M12" else None)
+        path = cohort.outputs_of(case, output).wanted()["lesions_json"]
+        before, after = loads[case.name]
+        content = json.loads(path.read_text()) | {"load_mm3": {"baseline": before, "followup": after}}
+        path.write_text(json.dumps(content))
+    results = {case.name: cohort.outputs_of(case, output) for case in cases}
+    followed = following.follow_patient(cases, results, following.outputs_of(cases[0], output))
+    assert followed.load_mm3 == [105.0, 167.0, 185.0]
+    (one,) = followed.found.disagreements  # nothing where the others have a lesion at both visits
+    assert (one.visits, one.pair_says) == ((1, 2), "no change")
+
+
 def test_a_comparison_that_failed_is_left_out_and_said(cases: list[Case], tmp_path: Path) -> None:
     output = tmp_path / "out"
     failed = "P1_M12_since-M0"

@@ -3,13 +3,16 @@
 import csv
 import io
 import json
+from typing import get_args
 
+import jsonschema
 import numpy as np
 import SimpleITK as sitk
 
-from app.method.tracks import Disagreement, Track, Tracks
+from app.method.tracks import Disagreement, State, Track, Tracks
 from app.results import follow
 from app.results.follow import Followed
+from tests.conftest import REPOSITORY
 
 
 def _followed(load: list[float | None] | None = None) -> Followed:
@@ -64,6 +67,13 @@ def test_sums_say_what_they_leave_out() -> None:
     assert content["disagreements"] == [
         {"lesion": 1, "visits": [1, 3], "pair_says": "no change", "together": "new"}
     ]
+
+
+def test_the_json_is_as_its_schema_says_and_the_schema_knows_every_state() -> None:
+    schema = json.loads((REPOSITORY / "app" / "results" / "schemas" / "follow.schema.json").read_text())
+    jsonschema.validate(json.loads(follow.as_json(_followed())), schema)
+    states = schema["properties"]["lesions"]["items"]["properties"]["states"]["items"]["enum"]
+    assert states == list(get_args(State))
 
 
 def test_the_page_says_all_of_it_and_loads_nothing() -> None:
