@@ -118,8 +118,7 @@ def segment(
     A `brain_mask` on the follow-up's grid is used instead of ours. What lies in `baseline_lesions`, drawn on
     the baseline's grid, is old. Raises InputError for scans that cannot be used together.
     """
-    predictor = networks.predictor
-    config = predictor.config
+    predictor, config = networks.predictor, networks.predictor.config
     clock = Clock()
     with warned() as warnings:
         aligned, pair = prepare(
