@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)
 export MSNL_DATA ?= ../shared/data
 
-.PHONY: setup demo picture test coverage test-all check train-tiny fuzz niivue image image-test slurm-test sbom peers clean
+.PHONY: setup demo picture test coverage test-all check train-tiny fuzz niivue image image-test slurm-test gpu-check sbom peers clean
 
 setup: $(VENV)/for-developers
 
@@ -62,6 +62,11 @@ image-test: setup
 # The lines of docs/cluster.md, on a Slurm of one node; as root on Debian, where it installs what it needs.
 slurm-test: setup
 	$(PYTHON) -m pytest -m slurm tests/slurm
+
+# What needs an NVIDIA GPU: driver, tests, rows of the benchmarks. PAIR of `python -m app prepare`, PREPARED of training.prepare.
+gpu-check: peers setup
+	$(VENV)-peers/bin/python -m pip install --quiet --group dev
+	$(VENV)-peers/bin/python -m benchmarks.gpu $(if $(PAIR),--pair $(PAIR)) $(if $(PREPARED),--prepared $(PREPARED))
 
 # The software bill of materials of requirements.txt, CycloneDX. Its environment holds that and nothing else.
 sbom: setup
