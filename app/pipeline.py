@@ -124,7 +124,6 @@ def segment(
         aligned, pair = prepare(
             baseline, followup, networks.brain, config.preprocess, brain_mask, steps, clock
         )
-
         channels = pair.channels()
         maps = predictor.maps(channels, pair.brain)
         new = detection.without_known(maps.new, channels, config.point, config.preprocess.spacing_mm)
