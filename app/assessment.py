@@ -80,15 +80,19 @@ def marks(
     }
     swapped = None if gone is None else carried(gone)
     lost = None if swapped is None else detection.lesion_mask(swapped, point, voxel_mm3)
-    misfit = aligned.residual.incomparable(followup, aligned.to_followup.GetInverse())
+    apart = {findings.MISFIT: aligned.residual.incomparable(followup, aligned.to_followup.GetInverse())}
+    if pair.one_sided is not None:
+        apart[findings.ONE_SIDED] = carried(pair.one_sided.astype(np.float32)) > 0.5
     if verdict.grade == "not comparable":
         possible = {findings.NOT_COMPARABLE: mask, **possible}
         mask = np.zeros_like(mask)
     else:
-        possible = {findings.MISFIT: detection.mostly_in(mask, misfit), **possible}
-        mask = mask & ~possible[findings.MISFIT]
+        for why, there in apart.items():
+            possible = {why: detection.mostly_in(mask, there), **possible}
+            mask = mask & ~possible[why]
     if lost is not None:
-        lost &= ~detection.mostly_in(lost, misfit)
+        for there in apart.values():
+            lost &= ~detection.mostly_in(lost, there)
     visits = [None if one is None else carried(one) > DRAWN for one in (maps.baseline, maps.followup)]
     return Marks(
         new=mask,

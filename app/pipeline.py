@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -204,10 +204,12 @@ def _native(
     aligned = registration.align(baseline, followup, brains, steps.register)
     scans = preprocessing.to_working_grid(baseline, followup, aligned, config)
     brain = grids.mask_on(brains[1], scans[1], aligned.to_followup)
+    one_sided = None
     if brain_mask is None:
-        brain |= grids.mask_on(brains[0], scans[0], aligned.to_baseline)
+        other = grids.mask_on(brains[0], scans[0], aligned.to_baseline)
+        brain, one_sided = brain | other, brain ^ other
     clock.lap("align")
-    pair = preprocessing.correct(*scans, brain, config)
+    pair = replace(preprocessing.correct(*scans, brain, config), one_sided=one_sided)
     clock.lap("bias")
     return aligned, pair
 
@@ -221,7 +223,8 @@ def _by_anima(
     scans = preprocessing.to_working_grid(baseline, followup, aligned, config)
     clock.lap("align")
     corrected = anima.preprocess(*scans, installed)
-    pair = preprocessing.scale(corrected.baseline, corrected.followup, grids.array(corrected.brain) > 0)
+    brain, shared = preprocessing.in_both_views(scans, grids.array(corrected.brain) > 0)
+    pair = replace(preprocessing.scale(corrected.baseline, corrected.followup, brain), shared=shared)
     clock.lap("anima")
     return aligned, pair
 

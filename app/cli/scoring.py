@@ -133,7 +133,9 @@ def score(
     groups = segperf.Groups.asked(voxels, distances, lesions, clusters)
     images = segperf.read_images(prediction, reference, strict_anima)
     results = segperf.measure(images, groups, DetectionRules(minimum_mm3, alpha, beta, gamma), strict_anima)
-    segperf.write_files(results, base, text=text or not (xml or screen), xml=xml)
+    segperf.write_files(
+        results, base, text=text or not (xml or screen), xml=xml, masks=(prediction, reference)
+    )
     if screen:
         click.echo("".join(segperf.as_screen(measures) for measures in results.values()), nl=False)
 

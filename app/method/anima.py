@@ -13,9 +13,10 @@ import configparser
 import logging
 import os
 import shlex
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ import SimpleITK as sitk
 from ..errors import InputError
 from ..files import temporary
 from ..images import grids, storage
+from ..images.scan import file_sha256
 
 SECTION, KEYS = "anima-scripts", ("anima", "anima-scripts-public-root", "extra-data-root")
 EXTRACTION = Path("brain_extraction", "animaAtlasBasedBrainExtraction.py")
@@ -31,6 +33,7 @@ ATLAS = (Path("icc_atlas", "Reference_T1.nrrd"), Path("icc_atlas", "BrainMask.nr
 LFS_POINTER = b"version https://git-lfs"  # what a clone without Git LFS holds instead of an image
 # brightest voxel of the copies that the extraction sees: Anima drops blocks whose spread is below 5
 RANGE = 1000.0
+LOOK_S = 0.5  # how often it is looked whether a program has ended, or is to be stopped
 FAILED = "failed"  # names the first program of the extraction that failed
 CHAIN = (
     "animaImageArithmetic",
@@ -102,6 +105,12 @@ def find() -> Anima:
                     f"{anima.atlas})"
                 )
     return anima
+
+
+def sha256(anima: Anima) -> dict[str, str]:
+    """{name: SHA-256} of every file of Anima that decides the result: programs, script and atlas."""
+    files = [*(anima.programs / name for name in (*CHAIN, *CALLED_BY_EXTRACTION)), anima.scripts / EXTRACTION]
+    return {path.name: file_sha256(path) for path in (*files, *(anima.atlas / name for name in ATLAS))}
 
 
 def preprocess(
@@ -253,32 +262,52 @@ class _Programs:
             "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": threads,
         }
         try:
-            ended = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                cwd=self.folder,
-                env=os.environ | home,
-                encoding="utf-8",
-                errors="replace",
-                check=False,
-            )
+            logger.info("%s: started", name)
+            code, stderr = _ended(command, self.folder, os.environ | home)
         except OSError as error:
             raise InputError(
                 f"{command[0]}: cannot be started ({error.strerror}); wanted a program for this machine"
             ) from error
         if name == EXTRACTION.name:
             self._check_watched()
-        said = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
+        said = [line.strip() for line in stderr.splitlines() if line.strip()]
         last = said[-1] if said else "nothing on stderr"
-        if ended.returncode != 0:
-            raise InputError(f"{name}: exit code {ended.returncode}, {last}; wanted 0")
+        if code != 0:
+            raise InputError(f"{name}: exit code {code}, {last}; wanted 0")
         output = Path(command[-1])
         if not output.is_file():  # the extraction script goes on when one of its programs fails
             raise InputError(f"{name}: exit code 0 but no result, {last}; wanted an image")
         if said:
             logger.warning("%s: %s", name, last)
         return output
+
+
+def _ended(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str]) -> tuple[int, str]:
+    """Exit code and stderr of a command that is run in a folder.
+
+    If this program is stopped, the command stops, too, with all that it has started.
+    """
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        env=environment,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            while True:  # a thread is stopped between two instructions of Python alone
+                try:
+                    said = process.communicate(timeout=LOOK_S)[1]
+                    return process.returncode, said
+                except subprocess.TimeoutExpired:
+                    continue
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 def _config_file() -> Path:

@@ -41,7 +41,8 @@ TIE = 1e-6
 TILE = {"cpu": 24, "cuda": 512}  # voxels along z and y
 # Weights are kept times e^80 and dropped where less than 1e-30 remains: float32 then holds them down to
 # e^-149, and never in its subnormal range, where it is slow and inexact. A voxel whose best match is lighter
-# keeps its value: 4 in a million at most, in seven open scans.
+# keeps its value: 4 in a million at most, in seven open scans. Of scans set to 0 outside the brain, 15 in a
+# million differ from Anima's: it averages voxels at the brain's edge with the background.
 LOG_SCALE, LIGHTEST = 80.0, 1e-30
 
 Box = tuple[slice, slice, slice]  # along z, y, x

@@ -19,6 +19,7 @@ from .place import Anatomy
 SHOWN_BEFORE = "the baseline shows it, too"
 UNCERTAIN = "too little of it is certain"
 MISFIT = "the scans do not fit together there"
+ONE_SIDED = "one scan alone shows brain there"  # such as what stripping has left beside it
 NOT_COMPARABLE = "the scans are not comparable"
 ONE_DRAWING = "drawn at one visit alone, and no change is seen"
 

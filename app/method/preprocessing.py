@@ -31,6 +31,7 @@ class Pair:
     brain: Mask  # (z, y, x), where both scans show brain
     grid: sitk.Image  # places the arrays in middle space
     shared: float = 1.0  # of the brain that was found, the part that both scans show
+    one_sided: Mask | None = None  # of it, what is brain in one scan's mask alone; None: nothing
 
     def channels(self) -> Array:
         """(2, z, y, x): baseline, follow-up, 0 outside the brain."""
@@ -54,13 +55,18 @@ def correct(baseline: sitk.Image, followup: sitk.Image, brain: Mask, config: Pre
 
     Raises InputError if too little of the brain lies in both fields of view.
     """
-    seen = [field_of_view(grids.array(scan)) for scan in (baseline, followup)]
-    common: Mask = brain & seen[0] & seen[1]
+    common, shared = in_both_views((baseline, followup), brain)
     before, after = (without_artefacts(scan, common, config) for scan in (baseline, followup))
     if config.match_histogram:
         after = match_histogram(after, template=before, brain=common)
-    shared = float(common.sum()) / max(float(brain.sum()), 1.0)
     return replace(scale(before, after, common), shared=shared)
+
+
+def in_both_views(scans: tuple[sitk.Image, sitk.Image], brain: Mask) -> tuple[Mask, float]:
+    """The part of a brain (z, y, x) that was measured in both scans on its grid, and its share."""
+    seen = [field_of_view(grids.array(scan)) for scan in scans]
+    common: Mask = brain & seen[0] & seen[1]
+    return common, float(common.sum()) / max(float(brain.sum()), 1.0)
 
 
 def without_artefacts(scan: sitk.Image, brain: Mask, config: PreprocessConfig) -> sitk.Image:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from ..cells import is_formula
 from ..errors import InputError
 from ..folders import walk
 from ..images.headers import SUFFIXES, suffix_of
@@ -18,7 +19,6 @@ TIMES = {1: "baseline", 2: "follow-up"}
 COLUMNS = ("patient", "baseline", "followup")  # of a table with a row a pair
 VISIT_COLUMNS = ("patient", "visit", "scan")  # of one with a row a visit
 TABLES = {".csv": ",", ".tsv": "\t"}
-FORMULAS = ("=", "+", "-", "@")
 LONGEST = 200  # bytes of a patient's name: a file system takes 255, and a BIDS name goes on
 
 logger = logging.getLogger(__name__)
@@ -183,7 +183,11 @@ def _visits(folder: Path, images: list[Path]) -> tuple[dict[str, list[Scanned]],
         "wanted time01 and time02 in their names, or a table",
         *(folder, told.baseline.name, told.followup.name, told.by),
     )
-    return {"": [Scanned("time01", told.baseline), Scanned("time02", told.followup)]}, []
+    doubt = (
+        f"which scan is the earlier one was told by {told.by}: check it, "
+        "or write time01 and time02 into their names"
+    )
+    return {"": [Scanned("time01", told.baseline), Scanned("time02", told.followup, doubt)]}, []
 
 
 def _with_names_of_their_own(cases: list[Case], folder: Path, problems: list[InputError]) -> list[Case]:
@@ -196,7 +200,7 @@ def _with_names_of_their_own(cases: list[Case], folder: Path, problems: list[Inp
         problems.append(
             InputError(f"{folder}: two patients would be called {name}; wanted names that differ")
         )
-    for name in sorted(name for name in counts if name.startswith(FORMULAS)):
+    for name in sorted(name for name in counts if is_formula(name)):
         problems.append(
             InputError(
                 f"{folder}: a patient would be called {name[:80]}, which a spreadsheet takes for a formula; "
@@ -215,7 +219,7 @@ def _with_names_of_their_own(cases: list[Case], folder: Path, problems: list[Inp
         (
             case
             for case in cases
-            if counts[case.name] == 1 and case.name not in long and not case.name.startswith(FORMULAS)
+            if counts[case.name] == 1 and case.name not in long and not is_formula(case.name)
         ),
         key=lambda case: case.name,
     )

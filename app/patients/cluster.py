@@ -9,7 +9,7 @@ import threading
 import uuid
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import InputError
@@ -89,12 +89,15 @@ def _on_workers(client: "Client", todo: Sequence[Case], work: Work) -> Generator
     # sent, so that this holds names from the standard library and text alone.
     waiting = {f"patient-{run}-{number}": case for number, case in enumerate(todo)}
     segment = (pkgutil.resolve_name, f"{__name__}:{segment_request.__name__}")
-    graph = {
-        key: (operator.call, segment, __version__, _request(case, work)) for key, case in waiting.items()
-    }
-    futures = client.get(graph, list(graph), sync=False, resources=resources)
+
+    def send(keys: list[str], able: list[str] | None = None) -> list[Any]:
+        graph = {key: (operator.call, segment, __version__, _request(waiting[key], work)) for key in keys}
+        return list(client.get(graph, keys, sync=False, resources=resources, workers=able))
+
+    unable: set[str] = set()
     with client:
-        for future in distributed.as_completed(futures, loop=client.loop):
+        ended = distributed.as_completed(send(list(waiting)), loop=client.loop)
+        for future in ended:
             if future.cancelled():
                 raise InputError(
                     "the Dask scheduler is gone; wanted it until the end (start again: finished "
@@ -103,7 +106,18 @@ def _on_workers(client: "Client", todo: Sequence[Case], work: Work) -> Generator
             case = waiting[future.key]
             error = future.exception()
             _check_programs(client, error)
-            if isinstance(error, distributed.KilledWorker):
+            if isinstance(error, CannotWork):
+                address, why = error.args
+                unable.add(address)
+                able = sorted(client.scheduler_info(n_workers=-1)["workers"].keys() - unable)
+                logger.warning("a worker cannot work (%s); %d others may", why, len(able))
+                if able:  # what it was given goes to them
+                    key = f"patient-{run}-{len(waiting)}"
+                    waiting[key] = case
+                    ended.update(send([key], able))
+                else:
+                    yield Outcome(case.name, None, f"{why} (on every worker)")
+            elif isinstance(error, distributed.KilledWorker):
                 yield Outcome(
                     case.name,
                     None,
@@ -152,6 +166,10 @@ def _read_request(text: str) -> tuple[Case, Work]:
     return Case(**{**case, **scans}), Work(**{**work, **folders, "steps": Steps(**work["steps"])})
 
 
+class CannotWork(Exception):
+    """A worker that can do no patient at all: its address, and why."""
+
+
 _segmenters: dict[Work, Segmenter] = {}
 _loading = threading.Lock()
 
@@ -170,6 +188,8 @@ def segment_request(program: str, request: str) -> Outcome:
             try:
                 _segmenters[work] = Segmenter.load(work.weights, work.device, work.threads, work.steps)
             except InputError as error:
-                return Outcome(case.name, None, f"{error} (on the worker)")
+                from distributed import get_worker
+
+                raise CannotWork(get_worker().address, str(error)) from error
         segmenter = _segmenters[work]
     return cohort.segment_case(case, work.output, segmenter)

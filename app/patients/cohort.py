@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..cells import as_text
 from ..errors import InputError
 from ..files import check_apart, check_free, write_bytes, writing, writing_set
 from ..images.scan import Scan
@@ -131,7 +132,7 @@ def segment_case(case: Case, output: Path, segmenter: Segmenter) -> Outcome:
         outputs.check()
         _remove(outputs)
         with writing_set(wanted, output) as unfinished:
-            segmenter.segment_files(*scans, Outputs(**unfinished))
+            segmenter.segment_files(*scans, Outputs(**unfinished), doubt=case.doubt)
         return Outcome(case.name, record.read_record(wanted["record"]))
     except InputError as error:
         with suppress(InputError):
@@ -193,7 +194,7 @@ def write_summary(outcomes: Sequence[Outcome], path: Path) -> None:
 def _row(outcome: Outcome) -> dict[str, object]:
     done = outcome.record
     if done is None:
-        return {"patient": outcome.patient, "status": "failed", "problem": outcome.problem}
+        return {"patient": outcome.patient, "status": "failed", "problem": as_text(outcome.problem)}
     return {
         "patient": outcome.patient,
         "status": "done",
@@ -204,7 +205,7 @@ def _row(outcome: Outcome) -> dict[str, object]:
         "possible": done.lesions["possible"],
         "smallest_found_mm3": record.smallest_found_mm3(done),
         "seconds": f"{sum(done.seconds.values()):.1f}",
-        "warnings": "; ".join(done.warnings),
+        "warnings": as_text("; ".join(done.warnings)),
     }
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ..errors import InputError
 from ..files import check_apart, writing_set
 from ..images import storage
 from ..images.scan import Scan, file_sha256
-from ..method import verdict
+from ..method import anima, verdict
 from ..pipeline import USUAL, Clock, Networks, Result, Steps
 from ..results import record
 from ..results.outputs import Outputs
@@ -31,6 +32,7 @@ class Segmenter:
     weights: dict[str, str]  # file name: SHA-256
     threads: int
     steps: Steps
+    anima: Mapping[str, str] | None = None  # likewise of Anima's files; None: not used
 
     @staticmethod
     def load(weights: Path, device: str, threads: int | None, steps: Steps = USUAL) -> "Segmenter":
@@ -40,7 +42,8 @@ class Segmenter:
         """
         used = machine.use_threads(threads)
         networks = Networks.load(weights, machine.choose_device(device))
-        return Segmenter(networks, record.weights_sha256(weights), used, steps)
+        programs = anima.sha256(anima.find()) if steps.preprocessing == "anima" else None
+        return Segmenter(networks, record.weights_sha256(weights), used, steps, programs)
 
     def task(
         self,
@@ -55,6 +58,8 @@ class Segmenter:
             name: file_sha256(path) for name, path in masks.items() if path is not None
         }
         settings = {**dataclasses.asdict(self.steps), **self.networks.predictor.config.plain()}
+        if self.anima is not None:
+            settings["anima"] = dict(self.anima)
         return Task(__version__, self.weights, settings, inputs)
 
     def segment_files(
@@ -65,11 +70,12 @@ class Segmenter:
         brain_mask: Path | None = None,
         baseline_lesions: Path | None = None,
         heading: Heading = NOBODY,
+        doubt: str = "",
     ) -> Result:
         """Find the new lesions and write what `outputs` wants.
 
-        The record is written last, so that it marks a whole set. Raises InputError, also for a file that
-        changes while it is read.
+        The record is written last, so that it marks a whole set. A `doubt` of these files is a warning.
+        Raises InputError, also for a file that changes while it is read.
         """
         masks = [path for path in (brain_mask, baseline_lesions) if path is not None]
         check_apart(outputs.wanted().values(), [*baseline.files, *followup.files, *masks])
@@ -77,6 +83,8 @@ class Segmenter:
         clock = Clock()
         task = self.task(baseline, followup, brain_mask, baseline_lesions)
         with warned({str(baseline.path): "baseline", str(followup.path): "follow-up"}) as warnings:
+            if doubt:
+                logger.warning(doubt)
             scans = read_scans(baseline, followup)
             mask = storage.read_brain(brain_mask, scans[1]) if brain_mask else None
             drawn = storage.read_mask(baseline_lesions, grid_of=scans[0]) if baseline_lesions else None

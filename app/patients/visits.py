@@ -30,6 +30,7 @@ class Case:
     patient: str = ""  # who has the two visits
     visits: tuple[Visit, Visit] | None = None  # None: nothing is known but that they are two
     followed: bool = False  # there are more visits: its lesions are followed through all of them
+    doubt: str = ""  # what to check, in a sentence without names: the order of its visits was guessed
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Scanned:
 
     label: str
     scan: Path | None
+    doubt: str = ""  # of the order: see Case
 
 
 def chosen(count: int, pairs: Pairs) -> list[tuple[int, int]]:
@@ -80,6 +82,7 @@ def cases(
                 followup.scan,
                 patient=patient,
                 followed=len(kept) > 2,
+                doubt=followup.doubt,
                 visits=(Visit(earlier + 1, baseline.label), Visit(later + 1, followup.label)),
             )
         )

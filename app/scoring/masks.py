@@ -13,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..arrays import Array, Mask
+from ..cells import is_formula
 from ..errors import InputError
 from ..folders import walk
 from ..images import grids, headers, storage
@@ -61,6 +62,11 @@ def name_methods(texts: Iterable[str]) -> list[Method]:
         if name in methods:
             raise InputError(
                 f"{text}: a second method called {name} beside {methods[name].folder}; wanted NAME=FOLDER"
+            )
+        if is_formula(name):
+            raise InputError(
+                f"{text}: {name} is what a spreadsheet takes for a formula; wanted NAME=FOLDER, "
+                "the name with a letter or digit first"
             )
         if is_expert(name) or name == ALL_EXPERTS:
             raise InputError(f"{text}: {name} is what an expert is called; wanted NAME=FOLDER")
@@ -128,7 +134,12 @@ def find_masks(folder: Path, names: Sequence[str], problems: list[str]) -> dict[
             continue
         for path in candidates:
             case = place or _without_names(path, names) or folder.resolve().name
-            if case in masks:
+            if is_formula(case):
+                problems.append(
+                    f"{path}: a case would be called {case}, which a spreadsheet takes for a formula; "
+                    "wanted a name that begins with a letter or digit"
+                )
+            elif case in masks:
                 problems.append(f"{path}: a second mask of case {case} beside {masks[case]}; wanted one")
             else:
                 masks[case] = path

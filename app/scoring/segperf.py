@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from ..arrays import Labels
 from ..errors import InputError
-from ..files import write_bytes
+from ..files import check_apart, write_bytes
 from ..images import grids, storage
 from . import distances, metrics
 from .distances import Spacing
@@ -167,11 +167,15 @@ def as_screen(measures: Measures) -> str:
     return "".join("".join(cell.ljust(SCREEN_COLUMN) for cell in line) + "\n" for line in cells)
 
 
-def write_files(results: dict[str, Measures], base: str, text: bool, xml: bool) -> None:
+def write_files(
+    results: dict[str, Measures], base: str, text: bool, xml: bool, masks: Iterable[Path] = ()
+) -> None:
     """Write `<base>_global.txt` and `.xml`, and those of the clusters.
 
-    Raises InputError if the folder cannot be written.
+    Raises InputError if the folder cannot be written, or if a file would take the place of one of `masks`.
     """
+    suffixes = [*([".txt"] if text else []), *([".xml"] if xml else [])]
+    check_apart((Path(f"{base}_{part}{suffix}") for part in results for suffix in suffixes), masks)
     for part, measures in results.items():
         name = f"{base}_{part}"
         if text:

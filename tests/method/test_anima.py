@@ -1,6 +1,9 @@
 import logging
 import os
+import signal
 import stat
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -301,3 +304,52 @@ def test_settings_that_may_not_be_read(installed: Path) -> None:
     (installed / "config.txt").chmod(0)
     with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)"):
         anima.find()
+
+
+def test_what_decides_the_result_is_hashed(installed: Path) -> None:
+    """Another program, script or atlas is another task."""
+    before = anima.sha256(anima.find())
+    assert len(before) == len(anima.CHAIN) + len(anima.CALLED_BY_EXTRACTION) + 1 + len(anima.ATLAS)
+    for path in (
+        installed / "programs" / "animaThrImage",
+        installed / "scripts" / anima.EXTRACTION,
+        installed / "data" / anima.ATLAS[0],
+    ):
+        path.write_bytes(path.read_bytes() + b"\n")
+        after = anima.sha256(anima.find())
+        assert [name for name in before if before[name] != after[name]] == [path.name]
+        before = after
+
+
+def test_a_stopped_run_stops_what_its_programs_have_started(installed: Path, scan: sitk.Image) -> None:
+    """A program that waits for one of its own is stopped by a signal: neither lives on."""
+    started = installed / "started"
+    _program(
+        installed,
+        "animaMaskImage",
+        f"#!/bin/sh\nsleep 600 & echo $! > {started}.part\nmv {started}.part {started}\nwait\n",
+    )
+
+    def stop() -> None:
+        while not started.is_file():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    stopper = threading.Thread(target=stop, daemon=True)
+    stopper.start()
+    with pytest.raises(KeyboardInterrupt):
+        anima.preprocess(scan, scan, anima.find())
+    stopper.join()
+    grandchild = Path("/proc") / started.read_text().strip() / "stat"
+    deadline = time.monotonic() + 30
+    while grandchild.exists() and grandchild.read_text().split()[2] != "Z" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not grandchild.exists() or grandchild.read_text().split()[2] == "Z"
+
+
+@pytest.mark.usefixtures("installed")
+def test_programs_say_that_they_have_started(scan: sitk.Image, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        anima.preprocess(scan, scan, anima.find())
+    assert caplog.messages.count("animaN4BiasCorrection: started") == 2
+    assert caplog.messages.count(f"{anima.EXTRACTION.name}: started") == 2

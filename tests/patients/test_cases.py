@@ -194,6 +194,8 @@ def test_the_order_of_a_plain_pair_and_what_tells_it(
     _files(tmp_path / "P1", *names)
     assert _found(tmp_path) == [("P1", *pair)]
     assert f"P1: {pair[0]} is taken as the baseline, {pair[1]} as the follow-up, by {by}" in caplog.text
+    (case,), _ = find_cases(tmp_path)
+    assert case.doubt.startswith(f"which scan is the earlier one was told by {by}: check it")
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 from click.testing import CliRunner, Result
 
+from app import pipeline
 from app.cli.main import main
 from app.errors import InputError
 from app.images.scan import Scan
@@ -31,6 +33,7 @@ from app.pipeline import Steps
 from app.results import record
 from app.results.outputs import Outputs
 from tests.conftest import REPOSITORY
+from tests.results.made_up_result import make_result
 from tests.results.test_record import DONE
 
 NAMES = [
@@ -188,7 +191,7 @@ def test_a_patient_is_skipped_only_if_nothing_that_decides_the_result_has_change
     )
     other = _alter(altered, case, folder, segmenter, monkeypatch)
 
-    def refuse(*_arguments: object) -> None:
+    def refuse(*_arguments: object, **_named: object) -> None:
         raise InputError("done again")
 
     monkeypatch.setattr(Segmenter, "segment_files", refuse)
@@ -211,7 +214,13 @@ def test_a_patient_is_skipped_only_if_nothing_that_decides_the_result_has_change
 def _fake_segment(of: Callable[[Path], None] | None = None) -> Callable[..., None]:
     """Instead of Segmenter.segment_files: `of` the follow-up, then empty outputs and a record, in no time."""
 
-    def segment(segmenter: Segmenter, baseline: Scan, followup: Scan, outputs: Outputs) -> None:
+    def segment(
+        segmenter: Segmenter,
+        baseline: Scan,
+        followup: Scan,
+        outputs: Outputs,
+        doubt: str = "",  # noqa: ARG001
+    ) -> None:
         if of is not None:
             of(followup.path)
         for path in outputs.wanted().values():
@@ -477,3 +486,89 @@ def test_more_patients_take_no_more_memory(scans: tuple[Path, Path], weights: Pa
         assert status == 0
         peaks_mib.append(usage.ru_maxrss / 1024)
     assert peaks_mib[1] < 1.05 * peaks_mib[0]
+
+
+def test_a_guessed_order_is_a_warning_in_the_record_and_fails_a_strict_run(
+    scans: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two images without time01 and time02 in their names. The record says so, without their names."""
+    monkeypatch.setattr(pipeline, "segment", lambda *_arguments: make_result())
+    for name, scan in zip(("visit_9.nii.gz", "visit_10.nii.gz"), scans, strict=True):
+        (tmp_path / "input" / "P1").mkdir(parents=True, exist_ok=True)
+        shutil.copy(scan, tmp_path / "input" / "P1" / name)
+    words = ("--input", tmp_path / "input", "--output", tmp_path / "output", "--weights", weights)
+    done = _run(*words, "--strict")
+    assert done.exit_code == 1, done.output
+    assert "1 of 1 patients done, 1 warning" in done.stdout
+    record_of = record.read_record(tmp_path / "output" / "P1" / "run.json")
+    assert record_of is not None
+    (warning,) = record_of.warnings
+    assert warning.startswith("which scan is the earlier one was told by their numbers: check it")
+    assert "visit" not in warning
+
+
+def test_a_cell_that_a_spreadsheet_would_run_is_shown(tmp_path: Path) -> None:
+    failed = [Outcome("P1", None, "=cmd|' /C calc'!A0"), Outcome("P2", None, "a scan: a-b=c")]
+    cohort.write_summary(failed, tmp_path / "summary.csv")
+    rows = _summary(tmp_path)
+    assert [rows[name]["problem"] for name in ("P1", "P2")] == ["'=cmd|' /C calc'!A0", "a scan: a-b=c"]
+
+
+def test_results_that_are_gone_at_the_end_are_no_success(
+    scans: tuple[Path, Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody removes the first patient's folder while the second is done."""
+    source, output = _patients(tmp_path / "input", scans, "A", "B"), tmp_path / "output"
+
+    def remove(followup: Path) -> None:
+        if followup.parent.name == "B":
+            shutil.rmtree(output / "A")
+
+    monkeypatch.setattr(Segmenter, "segment_files", _fake_segment(remove))
+    result = _run("--input", source, "--output", output, "--weights", weights)
+    assert result.exit_code == 1
+    assert "1 of 2 patients done" in result.stdout
+    assert f"Error: A: {cohort.GONE}" in result.stderr
+    assert _summary(output)["A"]["status"] == "failed"
+
+
+def test_a_scan_that_is_replaced_while_it_is_read_fails_its_patient(
+    case: Case, segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Scan.read
+
+    def replace(scan: Scan) -> sitk.Image:
+        image = read(scan)
+        if scan.path == case.followup:
+            shutil.copy(case.baseline, case.followup)
+        return image
+
+    monkeypatch.setattr(Scan, "read", replace)
+    outcome = cohort.segment_case(case, tmp_path / "output", segmenter)
+    assert outcome.problem == "a scan was replaced while it was read; wanted files that nobody changes"
+    assert not (tmp_path / "output" / "P1").exists()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="root alone can become another user")
+def test_results_of_another_user_are_one_line_and_stay(
+    case: Case, segmenter: Segmenter, tmp_path: Path
+) -> None:
+    """Results of root in a folder of root, seen by user 65534, who may read but not write."""
+    folder = tmp_path / "output" / "P1"
+    folder.mkdir(parents=True)
+    for name in NAMES:
+        (folder / name).touch()
+    record.write_record(DONE, folder / "run.json")
+    for place in (tmp_path, *tmp_path.parents[:3]):
+        place.chmod(place.stat().st_mode | 0o055)
+    os.seteuid(65534)
+    try:
+        outcome = cohort.segment_case(case, tmp_path / "output", segmenter)
+    finally:
+        os.seteuid(0)
+    assert outcome.record is None
+    assert re.fullmatch(
+        r"[^\n]*cannot be (removed|written) \(Permission denied\); wanted [^\n]*", outcome.problem
+    )
+    assert str(tmp_path) not in outcome.problem
+    assert sorted(path.name for path in folder.iterdir()) == sorted(NAMES)

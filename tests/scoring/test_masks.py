@@ -73,3 +73,14 @@ def test_a_method_goes_by_its_name_or_by_its_folder(tmp_path: Path) -> None:
 def test_names_that_leave_a_doubt_are_refused(methods: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         masks.name_methods(methods)
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_refused(tmp_path: Path) -> None:
+    for name in ("=cmd", "P1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "ground_truth.nii.gz").touch()
+    problems: list[str] = []
+    assert list(masks.find_masks(tmp_path, masks.REFERENCE_NAMES, problems)) == ["P1"]
+    assert "a case would be called =cmd, which a spreadsheet takes for a formula" in problems[0]
+    with pytest.raises(InputError, match="@SUM is what a spreadsheet takes for a formula"):
+        masks.name_methods([f"@SUM={tmp_path}"])
