@@ -21,6 +21,8 @@ from click.testing import CliRunner, Result
 from app import __version__
 from app.cli.main import main
 from app.patients import cluster
+from app.patients.visits import Case
+from app.pipeline import Steps
 from app.results import record
 from tests.conftest import REPOSITORY
 
@@ -288,3 +290,43 @@ def test_jobs_are_the_workers_business(weights: Path, tmp_path: Path) -> None:
     result = _run(tmp_path, tmp_path / "output", weights, "tcp://127.0.0.1:1", "--jobs", "2")
     assert result.exit_code == 2
     assert "up to its workers" in result.stderr
+
+
+# Given to a worker as it starts: the networks are not loaded, and no patient is done in earnest.
+NO_WEIGHTS = """
+from app.errors import InputError
+from app.patients.segmenter import Segmenter
+def load(*arguments):
+    raise InputError("weights: no such folder")
+Segmenter.load = load
+"""
+DONE_HERE = """
+from app.patients import cohort
+from app.patients.segmenter import Segmenter
+Segmenter.load = lambda *arguments: None
+cohort.segment_case = lambda case, *others: cohort.Outcome(case.name, None, "done here")
+"""
+
+
+@pytest.mark.parametrize(
+    ("able", "problem"), [(True, "done here"), (False, "weights: no such folder (on every worker)")]
+)
+def test_a_worker_without_weights_gives_its_patients_back(
+    able: bool, problem: str, weights: Path, scheduler: str, tmp_path: Path
+) -> None:
+    """Each of two workers is given some of six patients; if one of them has weights, it does all."""
+    loaded = []
+    for name, text in (("one", NO_WEIGHTS), ("two", DONE_HERE if able else NO_WEIGHTS)):
+        (tmp_path / f"{name}.py").write_text(text)
+        loaded.append(_worker(scheduler, name, "--preload", str(tmp_path / f"{name}.py")))
+    cases = [Case(f"P{number}", tmp_path / "a.nii", tmp_path / "b.nii") for number in range(6)]
+    try:
+        with distributed.Client(scheduler, set_as_default=False) as client:
+            client.wait_for_workers(2)
+        work = cluster.Work(tmp_path / "output", weights, "cpu", 1, Steps())
+        outcomes = list(cluster.on_workers(cases, work, scheduler))
+    finally:
+        for worker in loaded:
+            worker.kill()
+            worker.wait(timeout=60)
+    assert sorted((one.patient, one.problem) for one in outcomes) == [(case.name, problem) for case in cases]
