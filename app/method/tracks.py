@@ -75,6 +75,13 @@ class Track:
     split_from: int | None = None
     merged_into: int | None = None
 
+    def nearest_mm3(self, visit: int) -> float:
+        """Volume at a visit; where it is not measured, that of the last time, or else of the next."""
+        if self.volumes_mm3[visit] is not None:
+            return self.volumes_mm3[visit] or 0.0
+        others = [*reversed(self.volumes_mm3[:visit]), *self.volumes_mm3[visit + 1 :]]
+        return next((volume for volume in others if volume), 0.0)
+
     def largest_mm3(self) -> float:
         return max((volume or 0.0 for volume in self.volumes_mm3), default=0.0)
 

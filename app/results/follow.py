@@ -100,9 +100,13 @@ class Followed:
         return f"{what}: {', '.join(said)}" if said else what
 
     def together_mm3(self) -> list[float]:
-        """The followed lesions that are measured at each visit."""
+        """The followed lesions at each visit, each as it was measured last, or else as it is next."""
         return [
-            sum(track.volumes_mm3[visit] or 0.0 for track in self.found.tracks)
+            sum(
+                track.nearest_mm3(visit)
+                for track in self.found.tracks
+                if track.states[visit] not in tracks.NOT_ITS_OWN
+            )
             for visit in range(len(self.labels))
         ]
 
@@ -241,7 +245,7 @@ def _names(ends: list[tuple[str, tuple[float, float]]]) -> list[tuple[str, float
         if name and y < HEIGHT - BOTTOM:
             before = [other[2] for other in placed if other[1] == x]
             placed.append((name, x, max(y, before[-1] + LINE) if before else y))
-    return placed
+    return [(name, x, y) for name, x, y in placed if y <= HEIGHT - BOTTOM]
 
 
 def _step(highest: float) -> float:

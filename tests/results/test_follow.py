@@ -58,10 +58,10 @@ def test_the_table_has_a_row_for_each_lesion_and_visit() -> None:
     assert rows[5]["merged_into"] == "1"
 
 
-def test_sums_say_what_they_leave_out() -> None:
-    """8 + 8 mm³, then 64 + 9; at the third visit lesion 1 is not measured, and 2 is part of it."""
+def test_sums_take_what_is_not_measured_as_it_was_last() -> None:
+    """8 + 8 mm³, then 64 + 9; at the third visit lesion 1 counts as last measured, and 2 is part of it."""
     content = json.loads(follow.as_json(_followed()))
-    assert content["followed_mm3"] == [16.0, 73.0, 0.0]
+    assert content["followed_mm3"] == [16.0, 73.0, 64.0]
     assert content["not_measured"] == [0, 0, 1]
     assert content["load_mm3"] == [None] * 3
     assert content["disagreements"] == [
