@@ -27,9 +27,9 @@ from app.files import writing
 from app.machine import choose_device
 from app.method import checkpoint
 from app.method.predictor import Predictor
-from training import commands, operating_points
+from training import commands, folds, operating_points
 from training.augmentation import average_slices, blur, sharpen
-from training.cases import Case, read_cases
+from training.cases import Case, patient_of, read_cases
 from training.painting import painted_cases
 
 OVERLAP = 0.1
@@ -97,8 +97,9 @@ def main() -> None:
 
 
 def score_network(path: Path, cases: Sequence[Case]) -> list[dict[str, str]]:
-    """A row for every degradation, strength and case."""
+    """A row for every degradation, strength and case that the network was not trained on."""
     loaded = checkpoint.load(path)
+    cases = [case for case in cases if not folds.saw(loaded.provenance, patient_of(case.name))]
     predictor = Predictor([loaded.network], loaded.config, choose_device("auto"), overlap=OVERLAP)
     as_they_are = {case.name: predictor(case.channels, case.brain) for case in cases}
     point = operating_points.best(operating_points.table(as_they_are, cases), cases)[0]

@@ -61,6 +61,11 @@ def of(prepared: Path) -> dict[str, int]:
     return read(prepared) if of_challenge(prepared) else OPEN
 
 
+def saw(origin: Mapping[str, str], patient: str) -> bool:
+    """Whether a network of this provenance was trained on a patient's pairs."""
+    return HELD_OUT in origin and patient not in origin[HELD_OUT].split(", ")
+
+
 def split(of_patient: Mapping[str, int], fold: int) -> tuple[list[str], list[str]]:
     """Who trains, and who is held out and validates. Raises InputError for a fold that there is not."""
     if fold not in of_patient.values():

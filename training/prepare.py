@@ -4,7 +4,7 @@ validation pairs.
     python -m training.prepare --data ../shared/data --out runs/prepared
 
 Every array is `(z, y, x)` at 1 mm, axes running to superior, posterior and left. Patients 01, 03, P14 and P2
-are for validation and are used for nothing else.
+judge the networks that are not trained on them (training/folds.py).
 """
 
 import argparse

@@ -18,8 +18,12 @@ open_recipe() (
     shift 3
     [ -d "$data/open_ms_pairs" ] || "$PYTHON" -m training.open_pairs --data "$data"
     "$PYTHON" -m training.prepare --data "$data" --out "$runs/prepared"
-    "$PYTHON" -m training.train --prepared "$runs/prepared" --run "$runs/maps" --seed 31 "$@"
-    "$PYTHON" -m training.publish "$runs/maps/last.pt" --weights "$weights"
+    "$PYTHON" -m training.train --prepared "$runs/prepared" --run "$runs/made" --seed 31 "$@"
+    for fold in 1 2; do
+        "$PYTHON" -m training.train --prepared "$runs/prepared" --run "$runs/fold$fold" --fold "$fold" --seed "4$fold" \
+            --from "$runs/made/last.pt" "$@"
+    done
+    "$PYTHON" -m training.publish "$runs/fold1/last.pt" "$runs/fold2/last.pt" --weights "$weights"
     "$PYTHON" -m training.validate --prepared "$runs/prepared" --weights "$weights" --choose --card
 )
 

@@ -38,7 +38,6 @@ from training import (
     yardstick,
 )
 from training.cases import SPACING_MM, Case, patient_of, read_cases
-from training.folds import HELD_OUT
 from training.marks import Marked, cut_for, left_out_cuts, marks_of
 
 POSSIBLE_FALSE_A_PAIR = 2.0  # false marks a pair above the lower cut
@@ -82,7 +81,10 @@ def validate_open(
     predictors = unseen(weights, {patient_of(case.name) for case in cases})
     point = next(iter(predictors.values())).config.point
     cuts = dict.fromkeys(predictors, point.certain)
-    lines = [operating_points.in_words(point)]
+    count = len(checkpoint.lesion_networks(weights))
+    own = ", ".join(f"{patient} {len(one.networks)} of {count}" for patient, one in predictors.items())
+    judges = f"  judged by the networks that were not trained on the patient: {own}"
+    lines = [operating_points.in_words(point), judges]
     judged = mark_painted(predictors, cases, prepared, painting.REPORTING_SEED)
     lines += yardstick.painted_lines(judged, cuts)
     if choose:
@@ -91,6 +93,7 @@ def validate_open(
         others = ", ".join(f"{patient} {cut:.4f}" for patient, cut in sorted(cuts.items()))
         lines = [
             operating_points.in_words(point),
+            judges,
             f"  each patient judged at the cut of the others: {others}",
         ]
         lines += yardstick.painted_lines(judged, cuts)
@@ -122,7 +125,7 @@ def unseen(weights: Path, patients: Collection[str]) -> dict[str, Predictor]:
         own = [
             network
             for network, origin in zip(whole.networks, origins, strict=True)
-            if patient in origin.get(HELD_OUT, patient).split(", ")
+            if not folds.saw(origin, patient)
         ]
         if not own:
             raise InputError(f"{weights}: every network was trained on {patient}; wanted one that was not")
