@@ -18,6 +18,13 @@ RUN python3 -m venv /opt/venv \
     && find /opt/venv -type f -path "*/torch/bin/*" ! -name torch_shm_manager -delete \
     && find /opt/venv -type d -name tests -prune -exec rm -rf {} +
 
+# What is in it: names, versions and licences of the Python packages, CycloneDX.
+FROM build AS sbom
+ARG CYCLONEDX_VERSION=7.5.0
+RUN python3 -m venv /opt/sbom \
+    && /opt/sbom/bin/pip install --no-cache-dir cyclonedx-bom==${CYCLONEDX_VERSION} \
+    && /opt/sbom/bin/cyclonedx-py environment --output-reproducible --output-file /opt/sbom/sbom.json /opt/venv
+
 # Anima's programs for `--preprocessing anima`, when asked for. They are AGPL: that binds who hands the image on.
 FROM ${BASE_IMAGE} AS anima
 ARG WITH_ANIMA=0
@@ -35,6 +42,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/venv /opt/venv
 COPY --from=anima /opt/anima /opt/anima
+COPY --from=sbom /opt/sbom/sbom.json /opt/ms-new-lesions/sbom.json
 COPY LICENSE requirements.txt /opt/ms-new-lesions/
 COPY weights /opt/ms-new-lesions/weights
 COPY app /opt/ms-new-lesions/app
@@ -49,10 +57,22 @@ ARG VERSION=0.1.0
 ARG COMMIT=unknown
 # Named as the container in dataset_description.json of BIDS derivatives.
 ENV MS_NEW_LESIONS_IMAGE=ms-new-lesions:${VERSION}
+# Where the source is, when the image was made, and what BASE_IMAGE was then; `make image` says it.
+ARG SOURCE=unknown
+ARG CREATED=unknown
+ARG BASE_IMAGE
+ARG BASE_DIGEST=unknown
 LABEL org.opencontainers.image.title="ms-new-lesions" \
     org.opencontainers.image.description="New multiple-sclerosis lesions between two FLAIR scans. Research software, not a medical device." \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${COMMIT}" \
+    org.opencontainers.image.source="${SOURCE}" \
+    org.opencontainers.image.url="${SOURCE}" \
+    org.opencontainers.image.created="${CREATED}" \
+    org.opencontainers.image.base.name="${BASE_IMAGE}" \
+    org.opencontainers.image.base.digest="${BASE_DIGEST}" \
     org.opencontainers.image.licenses="Apache-2.0"
+# Loads the program and compares the weights with their hashes.
+HEALTHCHECK --interval=10m --timeout=1m --start-period=1m CMD ["ms-new-lesions", "--version"]
 USER 65534:65534
 ENTRYPOINT ["ms-new-lesions"]

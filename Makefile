@@ -51,8 +51,16 @@ fuzz: setup  # changed files, read right or refused, and a cohort killed at rand
 niivue:  # the report's viewer, again from npm
 	app/results/page/refresh_niivue.sh
 
+# BASE_IMAGE may be another one. The list of what is in the image lies in it, and beside it as image-sbom.json.
+BASE_IMAGE ?= $(shell sed -n 's/^ARG BASE_IMAGE=//p' Dockerfile)
 image:
-	docker build --tag ms-new-lesions:$(VERSION) --build-arg VERSION=$(VERSION) --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude '*') .
+	docker pull $(BASE_IMAGE)
+	docker build --tag ms-new-lesions:$(VERSION) --build-arg VERSION=$(VERSION) \
+	    --build-arg COMMIT=$$(git describe --always --dirty --abbrev=40 --exclude '*') \
+	    --build-arg SOURCE=$$(git config --get remote.origin.url || echo unknown) \
+	    --build-arg CREATED=$$(date --utc +%Y-%m-%dT%H:%M:%SZ) --build-arg BASE_IMAGE=$(BASE_IMAGE) \
+	    --build-arg BASE_DIGEST=$$(docker image inspect --format '{{index .RepoDigests 0}}' $(BASE_IMAGE) | sed 's/.*@//') .
+	docker run --rm --entrypoint=cat ms-new-lesions:$(VERSION) /opt/ms-new-lesions/sbom.json > image-sbom.json
 
 # With Docker, or without as root on Debian; installs what it needs. Where no container can be run it fails.
 image-test: setup

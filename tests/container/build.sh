@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 image=localhost/ms-new-lesions:test
 standin=localhost/ms-new-lesions-base:bookworm
-options=(--tag "$image" --build-arg "COMMIT=$(git describe --always --dirty --abbrev=40 --exclude '*')")
+options=(--tag "$image" --build-arg "COMMIT=$(git describe --always --dirty --abbrev=40 --exclude '*')"
+    --build-arg "CREATED=$(date --utc +%Y-%m-%dT%H:%M:%SZ)")
 
 if docker info >/dev/null 2>&1; then
     docker build "${options[@]}" ${BASE_IMAGE:+--build-arg "BASE_IMAGE=$BASE_IMAGE"} .
@@ -40,4 +41,5 @@ if ! podman image exists "$standin"; then
     rm "$settings"
 fi
 [ ! -d "$wheels" ] || options+=(--volume "$wheels:$wheels:ro")
-buildah build --format docker --layers --network host --build-arg "BASE_IMAGE=$standin" "${options[@]}" .
+buildah build --format docker --layers --network host --build-arg "BASE_IMAGE=$standin" \
+    --build-arg "BASE_DIGEST=$(podman image inspect --format '{{.Digest}}' "$standin")" "${options[@]}" .

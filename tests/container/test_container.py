@@ -4,6 +4,7 @@
 """
 
 import gzip
+import json
 import re
 import shutil
 import subprocess
@@ -75,6 +76,9 @@ def test_what_the_dockerfile_repeats_is_the_same_there() -> None:
     dockerfile = (REPOSITORY / "Dockerfile").read_text()
     assert f"ARG VERSION={__version__}\n" in dockerfile
     assert f"GLIBC_TUNABLES={MALLOC}\n" in dockerfile
+    cyclonedx = re.search(r"ARG CYCLONEDX_VERSION=(.+)", dockerfile)
+    assert cyclonedx
+    assert f"cyclonedx-bom=={cyclonedx[1]}" in (REPOSITORY / "pyproject.toml").read_text()
 
 
 @pytest.mark.parametrize("missing", ["ANIMA_SHA256", "ANIMA_SCRIPTS_COMMIT", "ANIMA_DATA_COMMIT"])
@@ -107,6 +111,8 @@ def test_the_image_says_what_it_is_and_runs_as_nobody(engine: Engine) -> None:
     assert labels["version"] == __version__
     assert labels["licenses"] == "Apache-2.0"
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", labels["revision"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", labels["created"])
+    assert {"source", "url", "base.name", "base.digest"} <= labels.keys()
 
 
 @container
@@ -124,7 +130,19 @@ def test_the_image_holds_the_weights_and_nothing_to_build_or_test_with(engine: E
         "ls /opt/ms-new-lesions; command -v gcc cc make pip; find / -xdev -type d -name tests",
         options=("--entrypoint=/bin/sh",),
     )
-    assert listed.stdout.split() == ["LICENSE", "app", "requirements.txt", "weights"]
+    assert listed.stdout.split() == [*("LICENSE", "app", "requirements.txt", "sbom.json", "weights")]
+
+
+@container
+def test_the_image_s_bill_of_materials_lists_what_is_installed(engine: Engine) -> None:
+    shown = engine.run("/opt/ms-new-lesions/sbom.json", options=("--entrypoint=cat",))
+    bill = json.loads(shown.stdout)
+    assert bill["bomFormat"] == "CycloneDX"
+    listed = {f"{part['name']}=={part['version']}".lower() for part in bill["components"]}
+    wanted = (REPOSITORY / "requirements.txt").read_text().splitlines()
+    pinned = {line.lower() for line in wanted if "==" in line}
+    assert {pin for pin in pinned if not pin.startswith("torch==")} <= listed
+    assert any(part.startswith("torch==") for part in listed)  # '+cpu' where the image is for CPUs
 
 
 @container
