@@ -37,8 +37,11 @@ def choose_device(name: str) -> "torch.device":
     # `auto` leaves a Mac's GPU alone: nobody has measured it
     kind = "mps" if name == "mps" else "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
     device = torch.device(kind)
-    names = {"cpu": lambda: "CPU", "mps": lambda: "GPU of this Mac", "cuda": torch.cuda.get_device_name}
-    logger.info("device: %s; CPU threads: %d", names[kind](), torch.get_num_threads())
+    if kind == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = "CPU" if kind == "cpu" else "GPU of this Mac"
+    logger.info("device: %s; CPU threads: %d", name, torch.get_num_threads())
     return device
 
 

@@ -12,16 +12,18 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from app.config import MAPS
 from app.errors import InputError
 from training.augmentation import degrade_pair, integer, turn, uniform
 from training.cases import pairs_of
-from training.config import ChallengeConfig, SynthesisConfig
+from training.config import ChallengeConfig, OwnConfig, SynthesisConfig
 from training.synthesis.anatomy import read_source
 from training.synthesis.lesions import read_shapes
 from training.synthesis.pair import Sample, make_sample
 from training.synthesis.visits import make_real_sample, read_visits
 
 MOST_SAMPLES = 10_000_000  # of one seed
+MADE = "made"  # in a folder of a laboratory's pairs: one of training.prepare, to make pairs of
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,29 @@ class PatientStream:
         return Sample(*turn([channels, patient.truth[None, *block].float(), brain[None]], rng))
 
 
+class OwnStream:
+    """Patches of a laboratory's patients, of which new lesions alone are known, and made pairs between them
+    against forgetting, where the folder holds `MADE`.
+    """
+
+    def __init__(
+        self, prepared: Path, patients: Sequence[str], config: OwnConfig, seed: int, device: torch.device
+    ) -> None:
+        names = [path.stem for path in pairs_of(prepared / "pairs", patients)]
+        self.own = PatientStream(prepared, names, config, seed, device)
+        there = (prepared / MADE).is_dir()
+        made = SynthesisConfig(patch=config.patch)
+        self.made = PairStream(prepared / MADE, made, seed, device) if there else None
+        self.every = config.every_made
+
+    def sample(self, number: int) -> Sample:
+        if self.made is not None and number % self.every == 0:
+            return self.made.sample(number)
+        own = self.own.sample(number)
+        unknown = torch.zeros(len(MAPS) - 1, *own.truth.shape[1:], device=own.truth.device)
+        return Sample(own.scans, torch.cat([own.truth, unknown]), torch.cat([own.scored, unknown > 0]))
+
+
 def open_stream(
     prepared: Path,
     names: Sequence[str],
@@ -147,6 +172,8 @@ def open_stream(
     device: torch.device,
 ) -> Stream:
     """Made pairs beside those of the named patients, or these alone, by the recipe of the patches."""
+    if isinstance(patches, OwnConfig):
+        return OwnStream(prepared, names, patches, seed, device)
     if isinstance(patches, ChallengeConfig):
         return PatientStream(prepared, names, patches, seed, device)
     return PairStream(prepared, patches, seed, device, names)

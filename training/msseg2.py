@@ -11,6 +11,7 @@ ground_truth.nii.gz (the consensus) and, for who has them, all of ground_truth_e
 import argparse
 import functools
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -82,9 +83,22 @@ def prepare_patient(case: Case, extractor: BrainExtractor, preprocessing_by: Cha
     if any((case.followup.parent / f"{name}.nii.gz").is_file() for name in own):
         names += own
     masks = [storage.read_mask(case.followup.parent / f"{name}.nii.gz", followup) for name in names]
-    aligned, pair = pipeline.prepare(
-        baseline, followup, extractor, PreprocessConfig(), steps=Steps(preprocessing_by)
-    )
+    return arrays_of(baseline, followup, masks, extractor, PreprocessConfig(), preprocessing_by)
+
+
+def arrays_of(
+    baseline: sitk.Image,
+    followup: sitk.Image,
+    masks: Sequence[sitk.Image],
+    extractor: BrainExtractor,
+    config: PreprocessConfig,
+    preprocessing_by: Chain,
+) -> Arrays:
+    """The arrays of a pair with one mask of what is new, or more: then the first is the consensus of the
+    others, the experts'.
+    """
+    steps = Steps(preprocessing_by)
+    aligned, pair = pipeline.prepare(baseline, followup, extractor, config, steps=steps)
     box = box_around(pair.brain, MARGIN_MM)
 
     def on_grid(mask: sitk.Image) -> Mask:

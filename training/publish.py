@@ -12,6 +12,8 @@ from app.errors import InputError
 from app.method import checkpoint
 from training import commands
 
+PUBLISHED = Path(__file__).resolve().parent.parent / "weights"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -25,7 +27,7 @@ def main() -> None:
 
 def publish(checkpoints: Sequence[Path], weights: Path) -> None:
     """Write the lesion networks and their hashes, and no other, all with the operating point of the first
-    (validate --choose finds theirs).
+    (validate --choose finds theirs). A folder without a brain extraction gets the published one.
 
     Raises InputError if the networks were trained on other windows or grids.
     """
@@ -42,6 +44,8 @@ def publish(checkpoints: Sequence[Path], weights: Path) -> None:
     published = {checkpoint.lesion_network(weights, number) for number in range(1, len(folds) + 1)}
     for path in set(checkpoint.lesion_networks(weights)) - published:
         checkpoint.remove(path)  # of an ensemble published before
+    if not (weights / checkpoint.BRAIN_NETWORK).exists():
+        checkpoint.copy(PUBLISHED / checkpoint.BRAIN_NETWORK, weights)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from app.method.model import UNet3D
 from app.method.predictor import probabilities, sliding_window
 from training import commands, folds, operating_points, processes
 from training.cases import Case, patient_of, read_cases
-from training.config import PAPER_RECIPE, ChallengeConfig, SynthesisConfig, TrainConfig
+from training.config import PAPER_RECIPE, ChallengeConfig, OwnConfig, SynthesisConfig, TrainConfig
 from training.dataset import Batch, open_stream, sample_seed, stack
 from training.loss import LOSSES
 from training.run import Progress, Run, begin, learning_rate, provenance, resume, save, start_from, take_step
@@ -331,7 +331,9 @@ def _provenance(config: TrainConfig, cases: list[Case], step: int, found: float)
     them.
     """
     held_out = ", ".join(sorted({patient_of(case.name) for case in cases}))
-    if isinstance(config.patches, ChallengeConfig):
+    if isinstance(config.patches, OwnConfig):
+        who = {"data": "a laboratory's own pairs, from published weights", folds.HELD_OUT: held_out}
+    elif isinstance(config.patches, ChallengeConfig):
         who = {"data": "MSSEG-2 training patients but for one fold, which validates"}
     else:
         who = {"data": f"open data of training/README.md, but for {held_out}", folds.HELD_OUT: held_out}

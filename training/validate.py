@@ -196,11 +196,13 @@ def out_of_fold(prepared: Path, weights: Path) -> dict[str, Predictor]:
     return {patient: predictors[fold] for patient, fold in of_patient.items()}
 
 
-def store_choice(weights: Path, chosen_on: Sequence[Marked], point: OperatingPoint) -> OperatingPoint:
-    """Store the cuts and the calibration that all painted pairs choose in every network of a folder; the new
-    point.
+def store_choice(
+    weights: Path, chosen_on: Sequence[Marked], point: OperatingPoint, calibrate: bool = True
+) -> OperatingPoint:
+    """Store the cuts and the calibration (or none) that all painted pairs choose in every network of a
+    folder; the new point.
     """
-    knots = calibration.fit(*calibration.scored_marks(chosen_on))
+    knots = calibration.fit(*calibration.scored_marks(chosen_on)) if calibrate else ()
     low, high = cut_for(chosen_on, POSSIBLE_FALSE_A_PAIR), cut_for(chosen_on)
     chosen = dataclasses.replace(point, certain=high, possible=low)
     for path in checkpoint.lesion_networks(weights):

@@ -5,6 +5,7 @@ import json
 import math
 import pickle
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,13 @@ def save(path: Path, network: UNet3D, config: Config, provenance: dict[str, str]
     )
     unfinished.replace(path)
     _note(path, sha256(path))
+
+
+def copy(path: Path, folder: Path) -> None:
+    """Copy a checkpoint to another folder, and note its hash there. Raises InputError if it was altered."""
+    digest = verified_sha256(path)
+    shutil.copyfile(path, folder / path.name)
+    _note(folder / path.name, digest)
 
 
 def remove(path: Path) -> None:

@@ -18,7 +18,7 @@ from ..pipeline import Steps
 from . import cohort
 from .cohort import Outcome
 from .segmenter import Segmenter
-from .visits import Case
+from .visits import Case, Visit
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -162,8 +162,11 @@ def _read_request(text: str) -> tuple[Case, Work]:
     parts = json.loads(text)
     case, work = parts["case"], parts["work"]
     scans = {name: Path(case[name]) for name in ("baseline", "followup")}
+    visits = None if case["visits"] is None else tuple(Visit(**visit) for visit in case["visits"])
     folders = {name: Path(work[name]) for name in ("output", "weights")}
-    return Case(**{**case, **scans}), Work(**{**work, **folders, "steps": Steps(**work["steps"])})
+    return Case(**{**case, **scans, "visits": visits}), Work(
+        **{**work, **folders, "steps": Steps(**work["steps"])}
+    )
 
 
 class CannotWork(Exception):

@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from app import __version__
 from app.cli.main import main
 from app.patients import cluster
-from app.patients.visits import Case
+from app.patients.visits import Case, Visit
 from app.pipeline import Steps
 from app.results import record
 from tests.conftest import REPOSITORY
@@ -259,6 +259,13 @@ def test_a_scheduler_that_cannot_read_what_it_is_sent_is_said_once(
     errors = re.findall("^Error:.*", result.stderr, re.MULTILINE)
     assert len(errors) == 1
     assert errors[0].startswith("Error: the Dask scheduler cannot read what it is sent: it has Python 3.")
+
+
+@pytest.mark.parametrize("visits", [None, (Visit(1, "M0"), Visit(3, "M24"))])
+def test_what_is_sent_arrives(visits: tuple[Visit, Visit] | None, tmp_path: Path) -> None:
+    case = Case("P1_1_3", tmp_path / "a.nii", tmp_path / "b.nii", None, "P1", visits, visits is not None)
+    work = cluster.Work(tmp_path / "out", tmp_path / "weights", "cpu", 2, Steps(fast=True))
+    assert cluster._read_request(cluster._request(case, work)) == (case, work)
 
 
 def test_without_dask_the_group_to_install_is_named(
