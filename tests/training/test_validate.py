@@ -13,6 +13,7 @@ from app.errors import InputError
 from app.method import checkpoint
 from app.method.model import UNet3D
 from app.method.predictor import Predictor
+from app.pipeline import Networks
 from training import card, folds, validate
 from training.publish import publish
 
@@ -77,9 +78,11 @@ def test_each_open_pair_by_the_networks_that_were_not_trained_on_it(tmp_path: Pa
 
 
 def test_publishing_fewer_networks_leaves_no_older_one(tmp_path: Path, weights: Path) -> None:
+    """What `segment --weights` wants is there: the brain extraction, too."""
     publish([tmp_path / "runs" / "2.pt"], weights)
-    assert sorted(path.name for path in weights.iterdir()) == ["SHA256SUMS", "lesions1.pt"]
-    assert (weights / "SHA256SUMS").read_text().split()[1::2] == ["lesions1.pt"]
+    assert sorted(path.name for path in weights.iterdir()) == ["SHA256SUMS", "brain.pt", "lesions1.pt"]
+    assert (weights / "SHA256SUMS").read_text().split()[1::2] == ["brain.pt", "lesions1.pt"]
+    assert len(Networks.load(weights, torch.device("cpu")).predictor.networks) == 1
 
 
 def test_experts_against_the_consensus(challenge: Path) -> None:
