@@ -321,11 +321,19 @@ def test_jobs_are_done_side_by_side_and_the_summary_is_kept_current(
     assert list(_summary(output)) == ["A", "B", "C", "D"]
 
 
-@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize(
+    ("jobs", "stop", "code"),
+    [
+        pytest.param(1, signal.SIGTERM, 128 + signal.SIGTERM, marks=pytest.mark.slow),
+        (2, signal.SIGTERM, 128 + signal.SIGTERM),
+        pytest.param(2, signal.SIGINT, 1, marks=pytest.mark.slow),  # Ctrl-C
+    ],
+)
 def test_a_stopped_run_ends_soon_and_leaves_nothing_half_done(
-    jobs: int, scans: tuple[Path, Path], weights: Path, tmp_path: Path
+    jobs: int, stop: signal.Signals, code: int, scans: tuple[Path, Path], weights: Path, tmp_path: Path
 ) -> None:
-    """SIGTERM in the middle of patients, as a container is stopped."""
+    """A signal in the middle of patients, as a container is stopped, or by Ctrl-C."""
+    (temporary := tmp_path / "temporary").mkdir()
     source, output = _patients(tmp_path / "input", scans, "A", "B", "C"), tmp_path / "output"
     command = [
         "run",
@@ -341,16 +349,21 @@ def test_a_stopped_run_ends_soon_and_leaves_nothing_half_done(
         str(jobs),
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "app", *map(str, command)], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "app", *map(str, command)],
+        cwd=REPOSITORY,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
     )
     while (
         not ((output / "summary.csv").exists() and len(_leftovers(output)) == jobs) and process.poll() is None
     ):
         time.sleep(0.01)
-    process.terminate()
+    process.send_signal(stop)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
+    assert process.returncode == code
     assert "Traceback" not in said
+    assert list(temporary.iterdir()) == []
     assert sorted(path.name for path in output.iterdir()) == ["index.html", "summary.csv"]
     assert _summary(output) == {}
 
