@@ -63,7 +63,7 @@ def test_pairs_become_weights_that_segment_takes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "my weights"
-    options = ("--weights", start, "--prepared", prepared, "--runs", tmp_path / "runs", "--steps", 2)
+    options = ("--weights", start, "--prepared", prepared, "--runs", tmp_path / "runs", "--steps", 1)
     _finetune(monkeypatch, "--data", pairs, "--out", out, "--preprocessing", "none", *options)
     said = capsys.readouterr().out
     before, after = said.split("before:")[1].split("after:")
