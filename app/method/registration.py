@@ -19,7 +19,7 @@ from .similarity import RADIUS_MM, RIGID, stretch
 Register = Literal["auto", "always", "never"]
 
 # Mean over the brain; half a voxel of the network's grid. Open pairs on one grid: right headers are measured
-# at 0.1 mm (01) and 0.4 mm (03), wrong ones at 0.8 mm and more (MSLesSeg); benchmarks/alignment.py shows
+# at 0.1 mm (01) and 0.4 mm (03), wrong ones at 0.9 mm and more (MSLesSeg); benchmarks/alignment.py shows
 # them.
 TOLERANCE_MM = 0.5
 
