@@ -77,9 +77,15 @@ def _on_workers(client: "Client", todo: Sequence[Case], work: Work) -> Generator
     import distributed
 
     resources = {"GPU": 1} if work.device == "cuda" else None
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    logger.info("%d workers", len(workers))
-    if not any(worker["resources"].get("GPU") or not resources for worker in workers):
+
+    def fit_workers() -> set[str]:
+        """Addresses of those that offer what is asked for."""
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        return {name for name, worker in workers.items() if worker["resources"].get("GPU") or not resources}
+
+    fit = fit_workers()
+    logger.info("%d workers", len(fit))
+    if not fit:
         logger.warning(
             "the cluster has no worker%s yet; waiting for one", " with the resource GPU" if resources else ""
         )
@@ -109,7 +115,7 @@ def _on_workers(client: "Client", todo: Sequence[Case], work: Work) -> Generator
             if isinstance(error, CannotWork):
                 address, why = error.args
                 unable.add(address)
-                able = sorted(client.scheduler_info(n_workers=-1)["workers"].keys() - unable)
+                able = sorted(fit_workers() - unable)
                 logger.warning("a worker cannot work (%s); %d others may", why, len(able))
                 if able:  # what it was given goes to them
                     key = f"patient-{run}-{len(waiting)}"

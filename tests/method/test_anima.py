@@ -336,9 +336,13 @@ def test_a_stopped_run_stops_what_its_programs_have_started(installed: Path, sca
         os.kill(os.getpid(), signal.SIGINT)
 
     stopper = threading.Thread(target=stop, daemon=True)
-    stopper.start()
-    with pytest.raises(KeyboardInterrupt):
-        anima.preprocess(scan, scan, anima.find())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # workers of pytest-xdist ignore it
+    try:
+        stopper.start()
+        with pytest.raises(KeyboardInterrupt):
+            anima.preprocess(scan, scan, anima.find())
+    finally:
+        signal.signal(signal.SIGINT, before)
     stopper.join()
     grandchild = Path("/proc") / started.read_text().strip() / "stat"
     deadline = time.monotonic() + 30
