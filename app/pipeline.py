@@ -13,7 +13,7 @@ import torch
 from . import assessment
 from .arrays import Labels, Mask
 from .config import PreprocessConfig
-from .errors import InputError
+from .errors import InputError, warned
 from .images import grids
 from .method import anima, checkpoint, detection, findings, preprocessing, quality, registration, verdict
 from .method.brain import BrainExtractor
@@ -26,7 +26,6 @@ from .method.preprocessing import Pair
 from .method.quality import ScanQuality
 from .method.registration import Aligned, Register
 from .method.verdict import Verdict
-from .warned import warned
 
 # How the scans come to the network: by our own steps, by Anima's programs, or as they are, without skull and
 # bias.

@@ -9,7 +9,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Packages and top-level modules of one row may be imported by the rows below, never by those above.
 APP_ORDER = (
     {"app"},
-    {"errors", "config", "arrays", "intensity", "warned", "cells"},
+    {"errors", "config", "arrays", "intensity"},
     {"files", "folders", "machine"},
     {"images"},
     {"phantom", "method", "scoring"},

@@ -6,8 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from ..cells import is_formula
-from ..errors import InputError
+from ..errors import InputError, is_formula
 from ..folders import walk
 from ..images.headers import SUFFIXES, suffix_of
 from . import order, visits

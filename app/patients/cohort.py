@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..cells import as_text
-from ..errors import InputError
+from ..errors import InputError, as_text, in_roles
 from ..files import check_apart, check_free, write_bytes, writing, writing_set
 from ..images.scan import Scan
 from ..results import index, record
 from ..results.outputs import Outputs
 from ..results.record import Record
-from ..warned import in_roles
 from . import bids, cases
 from .segmenter import Segmenter
 from .visits import Case, Pairs

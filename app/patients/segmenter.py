@@ -9,7 +9,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from .. import __version__, machine, pipeline
-from ..errors import InputError
+from ..errors import InputError, warned
 from ..files import check_apart, writing_set
 from ..images import storage
 from ..images.scan import Scan, file_sha256
@@ -19,7 +19,6 @@ from ..results import record
 from ..results.outputs import Outputs
 from ..results.record import Record, Task
 from ..results.text import NOBODY, Heading
-from ..warned import warned
 
 logger = logging.getLogger(__name__)
 

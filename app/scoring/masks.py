@@ -13,8 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..arrays import Array, Mask
-from ..cells import is_formula
-from ..errors import InputError
+from ..errors import InputError, is_formula
 from ..folders import walk
 from ..images import grids, headers, storage
 from . import segperf

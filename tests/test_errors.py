@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from app.warned import in_roles, warned
+from app.errors import in_roles, warned
 
 logger = logging.getLogger("app.somewhere")
 
