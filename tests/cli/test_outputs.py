@@ -116,7 +116,13 @@ def test_run_replaces_no_other_summary(text: str, weights: Path, tmp_path: Path)
     assert (tmp_path / "summary.csv").read_text() == text
 
 
-@pytest.mark.parametrize("mask", ["mask.nrrd", "mask.mha", "mask.nii", "mask.nii.gz"])
+@pytest.mark.parametrize(
+    "mask",
+    [
+        "mask.mha",
+        *(pytest.param(f"mask.{kind}", marks=pytest.mark.slow) for kind in ("nrrd", "nii", "nii.gz")),
+    ],
+)
 def test_a_file_cut_by_a_limit_leaves_nothing(
     mask: str, scans: tuple[Path, Path], weights: Path, tmp_path: Path
 ) -> None:

@@ -26,7 +26,9 @@ def _flipped(scan: sitk.Image, axis: int) -> sitk.Image:
     ("axis", "reason"),
     [
         (2, "one of them is mirrored left to right"),
-        (0, "the follow-up's left, back and top are read as left, back, bottom"),
+        pytest.param(
+            *(0, "the follow-up's left, back and top are read as left, back, bottom"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_other_axes_are_refused(patient: Phantom, axis: int, reason: str) -> None:

@@ -109,9 +109,9 @@ def test_swapped_scans_give_the_inverse(
         assert np.linalg.norm(np.subtract(back, point)) < 0.1
 
 
-@pytest.mark.parametrize(
-    "axes", ["RAS", "PIR", "LSA", "RPS"]
-)  # the last two are mirrored: their directions have determinant -1
+@pytest.mark.parametrize(  # RPS and LSA are mirrored: their directions have determinant -1
+    "axes", ["RPS", *(pytest.param(axes, marks=pytest.mark.slow) for axes in ("RAS", "PIR", "LSA"))]
+)
 def test_how_the_voxels_are_stored_does_not_matter(
     patient: Phantom, moved: sitk.Image, forward: registration.Aligned, axes: str
 ) -> None:
@@ -135,7 +135,11 @@ def test_negative_values_do_not_matter(
     )
 
 
-@pytest.mark.parametrize("spacing_mm", [(3.0, 3.0, 6.0), (1.0, 4.0, 4.0), (2.5, 2.5, 0.5)], ids=str)
+@pytest.mark.parametrize(
+    "spacing_mm",
+    [(1.0, 4.0, 4.0), *(pytest.param(s, marks=pytest.mark.slow) for s in ((3.0, 3.0, 6.0), (2.5, 2.5, 0.5)))],
+    ids=str,
+)
 def test_thick_and_thin_slices(
     patient: Phantom, small_motion: sitk.Transform, spacing_mm: tuple[float, float, float]
 ) -> None:
@@ -290,6 +294,7 @@ def test_always_aligns_what_is_aligned(patient: Phantom) -> None:
     assert aligned.apart_mm < 0.05
 
 
+@pytest.mark.slow
 def test_two_heads_are_told_apart(patient: Phantom, caplog: pytest.LogCaptureFixture) -> None:
     """The outline of one head, filled with details of its own."""
     values = grids.array(patient.followup)

@@ -54,6 +54,7 @@ def _finetune(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     finetune.main()
 
 
+@pytest.mark.slow
 def test_pairs_become_weights_that_segment_takes(
     pairs: Path,
     start: Path,

@@ -61,6 +61,7 @@ def test_rate_warms_up_and_decays() -> None:
     assert learning_rate(1000, 1001, peak=2e-3, warmup_steps=100, decay=1.0) == pytest.approx(0)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_published_weights(prepared: Path, tmp_path: Path) -> None:
     train(prepared, tmp_path / "first", CONFIG, CPU, stop_at=1)
     still = dataclasses.replace(CONFIG, learning_rate=0.0, seed=9)
@@ -86,6 +87,7 @@ def test_average_follows() -> None:
 
 
 @pytest.mark.usefixtures("_deterministic")
+@pytest.mark.slow
 def test_six_steps_are_three_and_three(prepared: Path, tmp_path: Path) -> None:
     train(prepared, tmp_path / "whole", CONFIG, CPU)
     train(prepared, tmp_path / "parts", CONFIG, CPU, stop_at=3)
@@ -112,6 +114,7 @@ def test_six_steps_are_three_and_three(prepared: Path, tmp_path: Path) -> None:
     assert [row["step"] for row in rows(tmp_path / "whole" / "validation.csv")] == ["6"]
 
 
+@pytest.mark.slow
 def test_out_of_time_it_stops_and_leaves_all_that_is_needed(prepared: Path, tmp_path: Path) -> None:
     train(prepared, tmp_path, CONFIG, CPU, minutes=0)
     assert torch.load(tmp_path / "state.pt", weights_only=True)["progress"]["step"] == 1
@@ -120,6 +123,7 @@ def test_out_of_time_it_stops_and_leaves_all_that_is_needed(prepared: Path, tmp_
     assert torch.load(tmp_path / "state.pt", weights_only=True)["progress"]["step"] == 2
 
 
+@pytest.mark.slow
 def test_a_run_without_gain_ends(challenge: Path, tmp_path: Path) -> None:
     # nothing is learnt at rate 0, so the second validation brings no gain, nor does the third: patience 2
     # ends the run there
@@ -141,6 +145,7 @@ def test_a_run_without_gain_ends(challenge: Path, tmp_path: Path) -> None:
     assert len(rows(tmp_path / "validation.csv")) == 3
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(prepared: Path, tmp_path: Path) -> None:
     words = [
         "-m",
