@@ -35,3 +35,11 @@ def challenge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.write_challenge(folder / "data", np.random.default_rng(0))
     msseg2.prepare_challenge(folder / "data", folder / "prepared", count=2, seed=1, preprocessing_by="none")
     return folder / "prepared"
+
+
+@pytest.fixture(autouse=True)
+def _convolutions_as_before() -> Iterator[None]:
+    """Training in float32 turns oneDNN's convolutions off for the whole process: ten times slower."""
+    enabled = torch.backends.mkldnn.enabled
+    yield
+    torch.backends.mkldnn.enabled = enabled
