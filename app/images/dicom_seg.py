@@ -3,6 +3,8 @@
 import io
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from .dicom import Series
 
 try:
     import highdicom as hd
+    from pydicom import Dataset
     from pydicom.sr.codedict import codes
 except ImportError as error:
     raise dicom_not_installed(error) from error
@@ -37,6 +40,29 @@ EXPECTED = (
     "StudyDate",
     "StudyTime",
 )
+
+
+def complete_headers(series: Series) -> list[Dataset]:
+    """The headers of a series' files, with what the standard wants to be there."""
+    headers = series.full_headers()
+    for header in headers:
+        for keyword in EXPECTED:
+            header.setdefault(keyword, "")
+    return headers
+
+
+def number_beside(series: Series, place: int) -> int:
+    """The number of a series that is made of another: the first, second, ... of those (`place` from 0)."""
+    return max(100 * int(series.number) + place, 1) if series.number.isdigit() else 1 + place
+
+
+@contextmanager
+def in_one_line(message: str) -> Iterator[None]:
+    """Raise InputError with this message for what highdicom refuses: its own texts may quote the patient."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise InputError(message) from error
 
 
 def check(series: Series) -> None:
@@ -64,10 +90,7 @@ def _segmentation(
 
     Raises InputError if patient or study of the series break the rules of DICOM.
     """
-    headers = series.full_headers()
-    for header in headers:
-        for keyword in EXPECTED:
-            header.setdefault(keyword, "")
+    headers = complete_headers(series)
     if len(headers) == 1:  # one multi-frame file: highdicom wants its order of frames
         mask = mask[np.argsort([one.frame for one in series.slices])]
     software = hd.AlgorithmIdentificationSequence(NAME, codes.cid7162.ArtificialIntelligence, __version__)
@@ -81,14 +104,18 @@ def _segmentation(
         anatomic_regions=[codes.SCT.Brain],
         display_color=hd.color.CIELabColor.from_string("red"),
     )
-    try:
+    with in_one_line(
+        f"{series.folder}: series {series.number} has no frame of reference, or a patient or "
+        "study entry that breaks DICOM's rules; "
+        "wanted one that a segmentation can refer to, or an image (.nii.gz) as output"
+    ):
         return hd.seg.Segmentation(
             source_images=headers,
             pixel_array=mask,
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=[segment],
             series_instance_uid=hd.UID(),
-            series_number=100 * int(series.number) if series.number.isdigit() and int(series.number) else 1,
+            series_number=number_beside(series, 0),
             sop_instance_uid=hd.UID(),
             instance_number=1,
             manufacturer=NAME,
@@ -99,9 +126,3 @@ def _segmentation(
             content_description=REMARK,
             series_description=REMARK,
         )
-    except (ValueError, TypeError, AttributeError, KeyError) as error:  # their texts may quote the patient
-        raise InputError(
-            f"{series.folder}: series {series.number} has no frame of reference, or a patient or "
-            "study entry that breaks DICOM's rules; "
-            "wanted one that a segmentation can refer to, or an image (.nii.gz) as output"
-        ) from error

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from .. import __version__
-from ..errors import InputError, dicom_not_installed
+from ..errors import dicom_not_installed
 from ..files import writing
 from ..images.dicom import Series
-from ..images.dicom_seg import EXPECTED, NAME, REMARK
+from ..images.dicom_seg import NAME, REMARK, complete_headers, in_one_line, number_beside
 from ..pipeline import Result
 from . import paper
 from .text import Instances
@@ -22,10 +22,11 @@ def write_key_image(result: Result, series: Series, path: Path, instances: Insta
 
     Patient and study are those of the series. Raises InputError if they break the rules of DICOM.
     """
-    header = series.full_headers()[0]
-    for keyword in EXPECTED:
-        header.setdefault(keyword, "")
-    try:
+    header = complete_headers(series)[0]
+    with in_one_line(
+        f"{series.folder}: series {series.number} has a patient or study entry that breaks "
+        "DICOM's rules; wanted one that a picture can be filed beside"
+    ):
         image = hd.sc.SCImage.from_ref_dataset(
             header,
             pixel_array=paper.pixels(next(paper.lesion_pages(result, instances))),
@@ -33,17 +34,12 @@ def write_key_image(result: Result, series: Series, path: Path, instances: Insta
             bits_allocated=8,
             coordinate_system=hd.CoordinateSystemNames.PATIENT,
             series_instance_uid=hd.UID(),
-            series_number=100 * int(series.number) + 2 if series.number.isdigit() else 3,
+            series_number=number_beside(series, 2),
             sop_instance_uid=hd.UID(),
             instance_number=1,
             manufacturer=NAME,
             patient_orientation=("L", "P"),
         )
-    except (ValueError, TypeError, AttributeError, KeyError) as error:  # their texts may quote the patient
-        raise InputError(
-            f"{series.folder}: series {series.number} has a patient or study entry that breaks "
-            "DICOM's rules; wanted one that a picture can be filed beside"
-        ) from error
     image.PatientOrientation = []  # pictures across three axes have none in common
     image.BodyPartExamined = "BRAIN"
     image.SeriesDescription, image.BurnedInAnnotation = REMARK, "NO"

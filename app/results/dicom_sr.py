@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from .. import __version__
-from ..errors import InputError, dicom_not_installed
+from ..errors import dicom_not_installed
 from ..files import writing
 from ..images.dicom import Series
-from ..images.dicom_seg import EXPECTED, NAME, REMARK
+from ..images.dicom_seg import NAME, REMARK, complete_headers, in_one_line, number_beside
 from ..method.change import KINDS
 from ..method.lesions import Lesion
 from ..pipeline import Result
@@ -26,14 +26,14 @@ def write_report(result: Result, series: Series, path: Path) -> None:
 
     Patient and study are those of the series. Raises InputError if they break the rules of DICOM.
     """
-    headers = series.full_headers()
-    for header in headers:
-        for keyword in EXPECTED:
-            header.setdefault(keyword, "")
+    headers = complete_headers(series)
     device = hd.sr.DeviceObserverIdentifyingAttributes(uid=hd.UID(), name=NAME, model_name=NAME)
     observer = hd.sr.ObserverContext(codes.DCM.Device, device)
     listed = [lesion for lesion in result.findings.all() if lesion.kind not in ("unchanged", "possible")]
-    try:
+    with in_one_line(
+        f"{series.folder}: series {series.number} has a patient or study entry that breaks "
+        "DICOM's rules; wanted one that a structured report can refer to"
+    ):
         report = hd.sr.MeasurementReport(
             observation_context=hd.sr.ObservationContext(observer_device_context=observer),
             procedure_reported=codes.LN.BrainMRI,
@@ -44,7 +44,7 @@ def write_report(result: Result, series: Series, path: Path) -> None:
             evidence=headers,
             content=report,
             series_instance_uid=hd.UID(),
-            series_number=100 * int(series.number) + 1 if series.number.isdigit() else 2,
+            series_number=number_beside(series, 1),
             sop_instance_uid=hd.UID(),
             instance_number=1,
             manufacturer=NAME,
@@ -53,12 +53,6 @@ def write_report(result: Result, series: Series, path: Path) -> None:
             is_verified=False,
             series_description=REMARK,
         )
-    except (ValueError, TypeError, AttributeError, KeyError) as error:  # their texts may quote the patient
-        raise InputError(
-            f"{series.folder}: series {series.number} has a patient or study entry that breaks "
-            "DICOM's rules; "
-            "wanted one that a structured report can refer to"
-        ) from error
     document.Manufacturer, document.ManufacturerModelName = NAME, NAME
     document.SoftwareVersions, document.DeviceSerialNumber = __version__, __version__
     with writing(path) as unfinished:
