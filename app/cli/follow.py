@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import InputError
-from .options import PAIRS, machine_options, steps_options, strict_option
+from ..patients.visits import PAIRS
+from .options import machine_options, steps_options, strict_option
 
 if TYPE_CHECKING:
     from ..method.registration import Register

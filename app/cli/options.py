@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ..patients.visits import PAIRS
 from .speech import speech_options
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -48,7 +49,6 @@ def fast_option(command: Any) -> Any:
     )(command)
 
 
-PAIRS = ["consecutive", "first-last", "all", "to-first"]
 pairs_option = click.option(
     "--pairs",
     type=click.Choice(PAIRS),

@@ -57,10 +57,7 @@ def stretch(motion: Points) -> float:
 
 @dataclass(frozen=True)
 class Head:
-    """A smoothed scan: values (z, y, x) scaled to 0 ...
-
-    BINS - 1, and the affine from a point to a fractional index.
-    """
+    """A smoothed scan: values (z, y, x) scaled to 0 to BINS - 1, and the affine from a point to an index."""
 
     values: npt.NDArray[np.float32]
     to_index: npt.NDArray[np.float64]  # (3, 3), rows z, y, x
