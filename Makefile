@@ -25,11 +25,11 @@ picture: demo  # the one in README.md, by Chromium
 	chromium --headless --no-sandbox --hide-scrollbars --enable-unsafe-swiftshader --virtual-time-budget=20000 \
 	    --window-size=1100,1130 --screenshot=docs/report.png file://$(CURDIR)/demo/report.html
 
-test: setup
-	$(PYTHON) -m pytest --numprocesses 2 -m "not slow and not container and not slurm"
+test: setup  # two processes with one thread each: more threads than cores wait for each other
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses 2 -m "not slow and not container and not slurm"
 
 coverage: setup  # the same, and fails where less is covered than pyproject.toml asks for
-	$(PYTHON) -m pytest --numprocesses 2 -m "not slow and not container and not slurm" --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses 2 -m "not slow and not container and not slurm" --cov --cov-report=term:skip-covered
 
 test-all: setup
 	$(PYTHON) -m pytest -m "not container and not slurm"
