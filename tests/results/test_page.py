@@ -324,6 +324,7 @@ def test_print_is_the_page_without_the_viewer(page: Page) -> None:
         page.driver.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})["data"]
     )
     assert printed.startswith(b"%PDF")
+    assert page.complaints() == []
 
 
 def test_without_webgl_the_page_says_so_and_the_slices_stay(file: Path, tmp_path: Path) -> None:

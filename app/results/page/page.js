@@ -140,7 +140,11 @@ async function openViewer(time) {
     dragAndDropEnabled: false,
     logLevel: "error",
   });
-  await viewer.attachToCanvas(document.getElementById(`${time}-canvas`));
+  const canvas = document.getElementById(`${time}-canvas`);
+  const draw = viewer.drawScene.bind(viewer);
+  // in print the viewer has no size, and planes less their margins would have less than none
+  viewer.drawScene = () => (canvas.clientWidth > 0 ? draw() : undefined);
+  await viewer.attachToCanvas(canvas);
   const scan = await niivue.NVImage.new(bytesOf(`${time}-volume`).buffer, `${time}.nii.gz`, "gray", 1);
   viewer.addColormap("kinds", kindsColormap());
   const outlines = await niivue.NVImage.new(bytesOf("outlines-volume").buffer, "outlines.nii.gz", "kinds", 1);
