@@ -1,8 +1,8 @@
 """A patch of two real visits with lesions painted into either: scanner, position, flow and noise differ as
 they really do.
 
-Nothing else is added but IQDA. What really changed is labelled where the scans show it; what may have changed
-stays out of the loss.
+Nothing else is added but flow and IQDA. What really changed is labelled where the scans show it; what may
+have changed stays out of the loss.
 """
 
 import math
@@ -21,6 +21,7 @@ from training.config import SynthesisConfig
 from training.places import Bytes, depth_of, white_places
 from training.synthesis import acquisition
 from training.synthesis.anatomy import Window, oblique, random_centre, upright
+from training.synthesis.distractors import add_distractors
 from training.synthesis.fields import sample
 from training.synthesis.lesions import LESION, REAL_EDGE_MM, Shapes, add_lesions
 from training.synthesis.pair import Sample, cut, hidden
@@ -96,7 +97,8 @@ def make_real_sample(visits: Visits, shapes: Shapes, config: SynthesisConfig, rn
 
     changing = uniform(rng, 0, 1) >= config.lesions.lesion_free
     painted = add_lesions(window, shapes, config, changing, rng)
-    scans = _degrade(painted.scans, window, config, rng)
+    scans = [add_distractors(scan, window, config.in_real_pairs, rng) for scan in painted.scans]
+    scans = _degrade(scans, window, config, rng)
     both = torch.minimum(own[0], own[1]) if own else torch.zeros_like(depth)
     before, after = (
         torch.maximum(part, both) for part in painted.lesions
