@@ -6,18 +6,41 @@ set -euo pipefail
 folder=$2
 export SLURM_CONF=$folder/slurm.conf
 
+# Ends the jobs, then the daemons, and waits until each is gone.
 stop() {
+    if [ -s "$folder/slurmctld.pid" ]; then
+        timeout 10 scancel --user=root 2>/dev/null || true
+        for _ in $(seq 40); do
+            if [ -z "$(timeout 10 squeue --noheader 2>/dev/null)" ]; then break; fi
+            sleep 0.5
+        done
+    fi
+    local name pid
     for name in slurmd slurmctld munged; do
-        if [ -s "$folder/$name.pid" ]; then kill "$(cat "$folder/$name.pid")" 2>/dev/null || true; fi
+        if [ ! -s "$folder/$name.pid" ]; then continue; fi
+        pid=$(cat "$folder/$name.pid")
+        kill "$pid" 2>/dev/null || continue
+        for _ in $(seq 40); do
+            if ! kill -0 "$pid" 2>/dev/null; then continue 2; fi
+            sleep 0.25
+        done
+        echo "Error: $name does not end within 10 s" >&2
+        return 1
     done
 }
 
 start() {
     if ! { command -v slurmctld && command -v slurmd && command -v sbatch && command -v munged; } >/dev/null; then
+        if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+            echo "Error: there is no Slurm here; wanted one, or root on Debian, where this installs it" >&2
+            exit 1
+        fi
         apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -qq --yes \
+        # at run level 1 Debian starts no daemon of its own
+        RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -qq --yes \
             --no-install-recommends slurmctld slurmd slurm-client munge
     fi
+    trap 'stop' ERR
     mkdir -p "$folder/state" "$folder/spool" "$folder/munge"
     chmod 755 "$folder" "$folder/munge"
     head -c 1024 /dev/urandom >"$folder/munge.key"
