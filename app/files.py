@@ -1,5 +1,6 @@
 """Writing aside: a file, or a set of files, is whole or absent, and never takes the place of an input."""
 
+import atexit
 import json
 import os
 import shutil
@@ -24,15 +25,19 @@ BEING_MADE = ".new"  # ends the name of a folder aside that is not locked yet
 ABANDONED_S = 24 * 3600  # age of what was left aside, where the system has no locks
 BEING_MADE_S = 60  # between a folder aside and its lock
 
+_here: set[Path] = set()  # the folders aside of this process
+
 
 @contextmanager
 def aside(folder: Path) -> Iterator[Path]:
     """A folder of one's own inside `folder`, which is made if need be; removed when the block ends.
 
-    Raises InputError for what the disk refuses.
+    If a signal stops the removal, it is done when the process ends. Raises InputError for what the disk
+    refuses.
     """
     place = folder / f"{PREFIX}{uuid.uuid4().hex}"
     being_made = place.with_name(f"{place.name}{BEING_MADE}")
+    _here.update((being_made, place))
     try:
         with made(folder):
             try:
@@ -44,6 +49,7 @@ def aside(folder: Path) -> Iterator[Path]:
             finally:
                 shutil.rmtree(being_made, ignore_errors=True)
                 shutil.rmtree(place, ignore_errors=True)
+                _here.difference_update((being_made, place))
     except OSError as error:
         raise InputError(f"{shown(folder)}: {_refused(error)}") from error
 
@@ -136,9 +142,21 @@ def clear_leftovers(folder: Path) -> None:
     """Remove what killed processes of this user left aside in a folder; what a living one writes stays."""
     for left in folder.glob(f"{PREFIX}*"):
         if _is_abandoned(left):
-            with suppress(OSError, ValueError):
-                _take_back(json.loads((left / PLACING).read_text()))
-            shutil.rmtree(left, ignore_errors=True)
+            _discard(left)
+
+
+def _discard(left: Path) -> None:
+    """Remove a folder aside, and what had got its name of a set that is not whole."""
+    with suppress(OSError, ValueError):
+        _take_back(json.loads((left / PLACING).read_text()))
+    shutil.rmtree(left, ignore_errors=True)
+
+
+@atexit.register
+def clear_up() -> None:
+    """Remove what this process has aside, as it ends."""
+    for left in _here:
+        _discard(left)
 
 
 def _take_back(targets: Mapping[str, str]) -> None:
@@ -250,8 +268,8 @@ def _is_abandoned(left: Path) -> bool:
             fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except FileNotFoundError:  # its process makes it just now, or was killed as it did
-        return age_s > BEING_MADE_S
+    except FileNotFoundError:  # its process removes it just now, or was killed as it did
+        return True
     except OSError:
         return age_s > ABANDONED_S
     return True

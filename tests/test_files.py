@@ -45,6 +45,41 @@ def test_what_a_killed_process_left_aside_goes_and_what_a_living_one_writes_stay
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_process_was_removing_when_it_was_killed_goes(tmp_path: Path) -> None:
+    """The lock was the first file to go."""
+    _killed(f"""
+import shutil
+def killed(place, **named): (place / app.files.LOCK).unlink(); {DIE}
+with aside(Path({str(tmp_path)!r})) as place:
+    (place / "slice.png").touch()
+    shutil.rmtree = lambda place, **named: killed(place) if place.exists() else None
+""")
+    assert [path.name for path in tmp_path.glob("*/*")] == ["slice.png"]
+    clear_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_is_stopped_as_it_clears_up_clears_up_as_it_ends(tmp_path: Path) -> None:
+    """Ctrl-C comes while a folder aside is removed."""
+    code = f"""
+import shutil
+from pathlib import Path
+from app.files import aside
+remove = shutil.rmtree
+def stopped(*arguments, **named):
+    shutil.rmtree = remove
+    raise KeyboardInterrupt
+with aside(Path({str(tmp_path)!r})) as place:
+    (place / "slice.png").touch()
+    shutil.rmtree = stopped
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, check=False, stderr=subprocess.DEVNULL
+    )
+    assert done.returncode in (-signal.SIGINT, 130)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_set_whose_process_is_killed_as_it_renames_is_taken_back(tmp_path: Path) -> None:
     """Of two files, the first has its name when the process dies; a file of somebody else stays."""
     (tmp_path / "mine").write_text("kept")

@@ -1,134 +1,267 @@
-"""A cohort killed at random instants: what lies in its output is whole, and nothing lies elsewhere."""
+"""A cohort killed at random instants: what lies in its output is whole, and nothing lies elsewhere.
+
+Every run is a fork of this process, which has imported all that it needs: a kill costs a second or two. The
+scans come without skull and on one grid, so that most of that second goes into results and their files.
+"""
 
 import os
 import shutil
 import signal
-import subprocess
 import sys
+import tempfile
 import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 
 from app import phantom
-from app.cli.options import WEIGHTS
-from app.config import Config, NetworkConfig, PreprocessConfig, WindowConfig
-from app.files import PREFIX
-from app.images import storage
+from app.cli import cohort, main  # noqa: F401  imported here, so that no fork must
+from app.config import Config, NetworkConfig, OperatingPoint, PreprocessConfig, WindowConfig
+from app.files import PREFIX, clear_up
+from app.images import grids, storage
 from app.method import checkpoint
-from app.method.model import UNet3D
+from app.patients import following, threads  # noqa: F401
+from benchmarks import stand_in
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-RESULTS = (
-    "new_lesions.nii.gz",
-    "probability.nii.gz",
-    "lesions.csv",
-    "lesions.json",
-)  # the same bytes every time
-SPACING_MM = 4.0
+TIMED = ("run.json", "report.html", "index.html", "summary.csv")  # hold seconds, which differ
+WHOLE = {"run.json": b"}\n", "report.html": b"</html>", "index.html": b"</html>", "summary.csv": b"\n"}
+SPACING_MM = 5.0
+# what the system is asked to do with files: a run is killed as it asks for one of these below its output or
+# its temporary folder
+ON_FILES = {"open", "os.rename", "os.mkdir", "os.rmdir", "os.remove", "shutil.rmtree"}
+PATIENCE_S = 600  # for one run; a machine may be busy
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folders of a cohort, and how it is begun."""
+
+    folder: Path
+    output: Path
+
+    def command(self) -> list[str]:
+        paths = {"--input": self.scans, "--output": self.output, "--weights": self.weights}
+        chosen = ["--preprocessing", "none", "--register", "never", "--fast", "--threads", "1"]
+        return ["run", *chosen, *(str(word) for pair in paths.items() for word in pair)]
+
+    @property
+    def scans(self) -> Path:
+        return self.folder / "scans"
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "weights"
+
+    @property
+    def temporary(self) -> Path:
+        return self.folder / "temporary"
+
+    @property
+    def said(self) -> Path:
+        return self.folder / "said"
+
+    @property
+    def asked(self) -> Path:
+        """Of a run that came to its end: how often it asked something of files."""
+        return self.folder / "asked"
+
+    def left(self) -> set[Path]:
+        """What lies aside, next to results and in the temporary folder."""
+        return {path for place in (self.output, self.temporary) for path in place.rglob(f"{PREFIX}*")}
+
+    def start(self, number: int = 0, at: int = 0) -> int:
+        """The id of a process that runs the cohort and, at the `at`-th request on files, sends itself the
+        signal `number`.
+        """
+
+        def work() -> None:
+            asked = _count_requests((str(self.output), str(self.temporary)), number, at)
+            os.environ["TMPDIR"] = str(self.temporary)
+            tempfile.tempdir = None
+            try:
+                main.main(self.command(), prog_name="ms-new-lesions")
+            except SystemExit as left:
+                if left.code == 0:
+                    self.asked.write_text(str(asked()))
+                raise
+
+        return _forked(work, self.said)
 
 
 def many(kills: int, first: int, folder: Path) -> list[str]:
-    """What was wrong after so many kills, and at the end, when the cohort was left to finish."""
-    scans, weights, output = folder / "scans", folder / "weights", folder / "output"
-    _write(scans, weights)
-    before = _bytes(scans)
-    whole, seconds = _undisturbed(scans, weights, folder)
+    """What was wrong after so many kills, and at the end, when the cohort was left to finish.
+
+    Half of them come by the clock, half as files are written. A run that ends before its kill counts for
+    none.
+    """
+    assert _ended(_forked(lambda: _write(folder / "scans", folder / "weights"), folder / "said")) == 0
+    run = Run(folder, folder / "output")
+    run.temporary.mkdir()
+    whole, seconds, asked = _undisturbed(Run(folder, folder / "whole"))
+    scans = _bytes(run.scans)
     rng = np.random.default_rng(first)
     wrong: list[str] = []
-    for kill in range(kills):
-        temporary = folder / "temporary"
-        temporary.mkdir()
+    counts: Counter[str] = Counter()
+    while (kill := counts.total()) < kills:
         number = SIGNALS[kill % len(SIGNALS)]
-        wait = float(rng.uniform(0, 1.1 * seconds))
-        process = _start(scans, weights, output, temporary)
-        try:
-            process.wait(wait)
-        except subprocess.TimeoutExpired:
-            process.send_signal(number)
-            process.wait()
-        words = f"kill {kill}, {number.name} after {wait:.2f} s"
-        if number != signal.SIGKILL and any(temporary.iterdir()):
-            wrong.append(
-                f"{words}: left in the temporary folder: {[path.name for path in temporary.iterdir()]}"
-            )
-        shutil.rmtree(temporary)
-        if _bytes(scans) != before:
+        left = run.left()
+        by_clock = bool(rng.integers(2))
+        wait, at = float(rng.uniform(0, seconds)), int(rng.integers(1, asked + 1))
+        process = run.start(number, 0 if by_clock else at)
+        if by_clock:
+            time.sleep(wait)
+            os.kill(process, number)  # it has not been waited for: the number is still its own
+        words = f"kill {kill}, {number.name} {f'after {wait:.2f} s' if by_clock else f'at request {at}'}"
+        problems = _problems(run, _ended(process), number, whole)
+        if number != signal.SIGKILL and (more := run.left() - left):
+            problems.append(f"left aside: {more}")
+        if _bytes(run.scans) != scans:
             return [*wrong, f"{words}: the scans are not what they were"]
-        wrong += [f"{words}: {problem}" for problem in _broken(output, whole)]
-        if (output / "summary.csv").is_file():  # it had finished: begin again
-            shutil.rmtree(output)
-    again = subprocess.run(_command(scans, weights, output), check=False, capture_output=True, text=True)
-    if again.returncode or _results(output) != whole or list(output.rglob(f"{PREFIX}*")):
-        wrong.append(f"the cohort did not finish as without kills: {again.stderr[-500:]}")
+        if run.asked.is_file():  # it had come to its end
+            run.asked.unlink()
+            shutil.rmtree(run.output)
+        else:
+            counts[f"{number.name} {'by the clock' if by_clock else 'at a request on files'}"] += 1
+        for problem in problems:
+            wrong.append(f"{words}: {problem}")
+            print(f"\r{wrong[-1]}", flush=True)
+        print(f"\r{counts.total()} kills", end="", flush=True)
+    print("\r" + "\n".join(f"{count:5} {name}" for name, count in sorted(counts.items())), flush=True)
+    again = _ended(run.start())
+    if again != 0 or run.left() or {**_bytes(run.output), **_timed(whole)} != whole:
+        wrong.append(
+            f"the cohort did not finish as without kills: {again}, {run.left()}, {run.said.read_text()}"
+        )
     return wrong
 
 
+def _problems(run: Run, code: int | None, number: signal.Signals, whole: dict[str, bytes]) -> list[str]:
+    """What is wrong with a run that has ended with this code, maybe by a signal."""
+    if code is None:
+        return [f"no end in {PATIENCE_S} s"]
+    problems = _broken(run.output, whole)
+    if code not in (0, -number, 128 + number, 1 if number == signal.SIGINT else 0):
+        problems.append(f"exit code {code}: {run.said.read_text(errors='replace')[-1500:]}")
+    said = run.said.read_text(errors="replace")
+    if "Traceback" in said:
+        problems.append(said[-1500:])
+    return problems
+
+
 def _write(scans: Path, weights: Path) -> None:
-    """Two patients in coarse voxels, the shipped brain network, and an untrained one for lesions."""
+    """Two patients in coarse voxels without skulls, the shipped brain network, and an untrained one for
+    lesions.
+    """
     for name, seed in (("01", 0), ("02", 1)):
         patient = phantom.make_phantom(seed, SPACING_MM)
-        storage.write(patient.baseline, scans / name / "time01.nii.gz")
-        storage.write(patient.followup, scans / name / "time02.nii.gz")
-    config = Config(
-        network=NetworkConfig(features=8, levels=1),
-        preprocess=PreprocessConfig(spacing_mm=SPACING_MM),
-        windows=WindowConfig(side=32, overlap=0.25),
-    )
-    checkpoint.save(checkpoint.lesion_network(weights, 1), UNet3D(config.network), config, {})
-    brain = weights / checkpoint.BRAIN_NETWORK
-    shutil.copy(WEIGHTS / checkpoint.BRAIN_NETWORK, brain)
-    with (weights / checkpoint.SUMS).open("a") as sums:
-        sums.write(f"{checkpoint.sha256(brain)}  {brain.name}\n")
+        followup = grids.array(patient.followup) * grids.array(patient.brain)
+        baseline = followup * (1 - 0.4 * grids.array(patient.new_lesions))
+        storage.write(grids.like(baseline, patient.followup), scans / name / "time01.nii.gz")
+        storage.write(grids.like(followup, patient.followup), scans / name / "time02.nii.gz")
+    weights.mkdir()
+    stand_in.write_weights(weights)
 
 
-def _undisturbed(scans: Path, weights: Path, folder: Path) -> tuple[dict[str, bytes], float]:
-    """The results without a kill, and how many seconds they took."""
+def _undisturbed(run: Run) -> tuple[dict[str, bytes], float, int]:
+    """The files of a run without a kill, how many seconds it took, and how often it asked something of
+    files.
+    """
     started = time.monotonic()
-    subprocess.run(_command(scans, weights, folder / "whole"), check=True, capture_output=True)
-    return _results(folder / "whole"), time.monotonic() - started
+    code = _ended(run.start())
+    assert code == 0, run.said.read_text()
+    asked = int(run.asked.read_text())
+    run.asked.unlink()
+    return _bytes(run.output), time.monotonic() - started, asked
 
 
-def _command(scans: Path, weights: Path, output: Path) -> list[str]:
-    paths = {"--input": scans, "--output": output, "--weights": weights}
-    return [
-        sys.executable,
-        "-m",
-        "app",
-        "run",
-        "--threads",
-        "1",
-        *[str(word) for pair in paths.items() for word in pair],
-    ]
+def _count_requests(below: tuple[str, ...], number: int, at: int) -> Callable[[], int]:
+    """Count from now on what this process asks of files below these folders; the `at`-th time, it gets the
+    signal `number`.
+    """
+    counted = 0
+
+    def hear(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal counted
+        if event in ON_FILES and str(arguments[0]).startswith(below):
+            counted += 1
+            if counted == at:
+                os.kill(os.getpid(), number)
+
+    sys.addaudithook(hear)
+    return lambda: counted
 
 
-def _start(scans: Path, weights: Path, output: Path, temporary: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        _command(scans, weights, output),
-        env={**os.environ, "TMPDIR": str(temporary)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def _forked(work: Callable[[], None], said: Path) -> int:
+    """The id of a process that does some work, and says what it says to a file."""
+    process = os.fork()
+    if process:
+        return process
+    code = 1
+    try:
+        with said.open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        work()
+        code = 0
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else int(left.code is not None)
+    except KeyboardInterrupt:  # before the command line was there to take it
+        code = -signal.SIGINT
+    except BaseException:  # noqa: BLE001  a traceback is what is looked for
+        traceback.print_exc()
+    finally:
+        clear_up()  # as Python does at the end of a program
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
-def _results(output: Path) -> dict[str, bytes]:
-    """{place: content} of what must be the same every time, whatever lies aside."""
-    return {place: content for place, content in _bytes(output).items() if Path(place).name in RESULTS}
+def _ended(process: int) -> int | None:
+    """Its exit code, below 0 if a signal ended it; None, and its end, if it does not come to one."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(process, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    return None
+
+
+def _timed(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {place: content for place, content in files.items() if Path(place).name in TIMED}
 
 
 def _broken(output: Path, whole: dict[str, bytes]) -> list[str]:
     """What lies under a result's name and is not that result; records of patients without their results."""
-    found = _results(output)
-    problems = [f"{place} is not whole" for place, content in found.items() if content != whole.get(place)]
+    found = _bytes(output)
+    problems = [f"{place}: not a result" for place in found.keys() - whole.keys() - {".run"}]
+    for place in found.keys() & whole.keys():
+        name = Path(place).name
+        same = (
+            found[place].rstrip(b"\n").endswith(WHOLE[name].rstrip(b"\n"))
+            if name in TIMED
+            else (found[place] == whole[place])
+        )
+        if not same:
+            problems.append(f"{place} is not whole")
     for record in output.glob("*/run.json"):
-        missing = [
-            place for place in whole if place.startswith(f"{record.parent.name}/") and place not in found
+        patient = f"{record.parent.name}/"
+        problems += [
+            f"a record, but no {place}" for place in whole if place.startswith(patient) and place not in found
         ]
-        problems += [f"a record, but no {place}" for place in missing]
     return problems
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
+    """{place: content} of every file below a folder but for what lies aside."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
