@@ -21,12 +21,13 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        wrong = files(range(arguments.first, arguments.first + arguments.files), Path(folder))
-        if arguments.kills:
+        wrong = []
+        if arguments.kills:  # first: a process that has used threads should not fork
             from tests.fuzz import kills
 
-            wrong += (killed := kills.many(arguments.kills, arguments.first, Path(folder)))
-            print("\n".join(killed) or f"{arguments.kills:5} kills", flush=True)
+            wrong = kills.many(arguments.kills, arguments.first, Path(folder), _say)
+            print("", *wrong, sep="\n", flush=True)
+        wrong += files(range(arguments.first, arguments.first + arguments.files), Path(folder))
     sys.exit(1 if wrong else 0)
 
 
@@ -46,7 +47,7 @@ def files(seeds: range, folder: Path) -> list[str]:
         place.mkdir()
         path = masters.make(seed, place)
         before = _listing(place)
-        print(f"\rseed {seed}", end="", flush=True)
+        _say(f"seed {seed}")
         signal.alarm(SECONDS)
         started = time.monotonic()
         verdict = judge(path)
@@ -61,6 +62,10 @@ def files(seeds: range, folder: Path) -> list[str]:
         _remove(place)
     print("\r" + "\n".join(f"{count:5} {name}" for name, count in sorted(counts.items())), flush=True)
     return wrong
+
+
+def _say(line: str) -> None:
+    print(f"\r{line}", end="", flush=True)
 
 
 def _too_long(_number: int, _frame: object) -> None:

@@ -17,14 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from app import phantom
 from app.cli import cohort, main  # noqa: F401  imported here, so that no fork must
-from app.config import Config, NetworkConfig, OperatingPoint, PreprocessConfig, WindowConfig
 from app.files import PREFIX, clear_up
 from app.images import grids, storage
-from app.method import checkpoint
 from app.patients import following, threads  # noqa: F401
 from benchmarks import stand_in
 
@@ -94,8 +91,9 @@ class Run:
         return _forked(work, self.said)
 
 
-def many(kills: int, first: int, folder: Path) -> list[str]:
-    """What was wrong after so many kills, and at the end, when the cohort was left to finish.
+def many(kills: int, first: int, folder: Path, say: Callable[[str], None]) -> list[str]:
+    """What was wrong after so many kills, and at the end, when the cohort was left to finish; it says how
+    far it is.
 
     Half of them come by the clock, half as files are written. A run that ends before its kill counts for
     none.
@@ -128,11 +126,9 @@ def many(kills: int, first: int, folder: Path) -> list[str]:
             shutil.rmtree(run.output)
         else:
             counts[f"{number.name} {'by the clock' if by_clock else 'at a request on files'}"] += 1
-        for problem in problems:
-            wrong.append(f"{words}: {problem}")
-            print(f"\r{wrong[-1]}", flush=True)
-        print(f"\r{counts.total()} kills", end="", flush=True)
-    print("\r" + "\n".join(f"{count:5} {name}" for name, count in sorted(counts.items())), flush=True)
+        wrong += [f"{words}: {problem}" for problem in problems]
+        say(f"{counts.total()} kills, {len(wrong)} wrong")
+    say("\n".join(f"{count:5} {name}" for name, count in sorted(counts.items())))
     again = _ended(run.start())
     if again != 0 or run.left() or {**_bytes(run.output), **_timed(whole)} != whole:
         wrong.append(
