@@ -7,6 +7,7 @@ import gzip
 import logging
 import math
 import struct
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,22 +144,26 @@ def complete(
     """Put into the header of a file that we wrote what ITK cannot.
 
     What the values mean, that lengths are in mm, and the fields that place the voxels in space, bit for bit
-    those of a `source` (and whether it is packed) of one version. A source that names no unit is in mm.
+    those of a `source` (and whether it is packed) of one version. A source that names no unit is in mm. A
+    target that is cut off, by a full disk, stays as it is: it does not read back.
     """
-    layout, order, _ = _fields(target, packed)
-    content = bytearray(gzip.decompress(target.read_bytes()) if packed else target.read_bytes())
+    placed_by = None if source is None else _fields(*source)[2]
+    try:
+        layout, order, _ = _fields(target, packed)
+        content = bytearray(beginning(target, sys.maxsize, packed))
+    except InputError:
+        return
 
     def put(name: str, values: tuple[Any, ...]) -> None:
         offset, kind = layout.fields[name]
         form = kind if kind.endswith("s") else f"{len(values)}{kind[-1]}"
         struct.pack_into(f"{order}{form}", content, offset, *values)
 
-    if source is not None:
-        _, _, fields = _fields(*source)
-        put("pixdim", fields["pixdim"][:4])
+    if placed_by is not None:
+        put("pixdim", placed_by["pixdim"][:4])
         for name in _PLACED_BY:
-            put(name, fields[name])
-        (units,) = fields["units"]
+            put(name, placed_by[name])
+        (units,) = placed_by["units"]
         if units & 7 not in _UNIT_MM:
             put("units", (units & ~7 | _MM,))
     if meaning is not None:

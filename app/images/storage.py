@@ -115,7 +115,7 @@ def write(
                 "and room on its disk"
             ) from error
         source = geometry_of if geometry_of is not None and is_nifti(geometry_of) else None
-        if is_nifti(path) and (source or meaning) and _holds(unfinished, image):
+        if is_nifti(path) and (source or meaning):
             headers.complete(unfinished, meaning, source)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import InputError, as_text, in_roles
-from ..files import check_apart, check_free, write_bytes, writing, writing_set
+from ..files import check_apart, check_free, write_bytes, writing
 from ..images.scan import Scan
 from ..results import index, record
 from ..results.outputs import Outputs
@@ -129,8 +129,7 @@ def segment_case(case: Case, output: Path, segmenter: Segmenter) -> Outcome:
             return Outcome(case.name, before, skipped=True)
         outputs.check()
         _remove(outputs)
-        with writing_set(wanted, output) as unfinished:
-            segmenter.segment_files(*scans, Outputs(**unfinished), doubt=case.doubt)
+        segmenter.segment_files(*scans, outputs, doubt=case.doubt, aside=output)
         return Outcome(case.name, record.read_record(wanted["record"]))
     except InputError as error:
         with suppress(InputError):

@@ -70,11 +70,13 @@ class Segmenter:
         baseline_lesions: Path | None = None,
         heading: Heading = NOBODY,
         doubt: str = "",
+        aside: Path | None = None,
     ) -> Result:
-        """Find the new lesions and write what `outputs` wants.
+        """Find the new lesions and write what `outputs` wants, all or nothing.
 
-        The record is written last, so that it marks a whole set. A `doubt` of these files is a warning.
-        Raises InputError, also for a file that changes while it is read.
+        The record is written last, so that it marks a whole set. A `doubt` of these files is a warning. What
+        is not whole yet lies in the folder `aside`, by default beside its place. Raises InputError, also for
+        a file that changes while it is read.
         """
         masks = [path for path in (brain_mask, baseline_lesions) if path is not None]
         check_apart(outputs.wanted().values(), [*baseline.files, *followup.files, *masks])
@@ -102,7 +104,7 @@ class Segmenter:
             verdict=verdict.with_reasons(result.verdict, protocol),
         )
         clock.lap("segment")
-        with writing_set(outputs.wanted()) as unfinished:
+        with writing_set(outputs.wanted(), aside) as unfinished:
             whole = Outputs(**unfinished)
             whole.write_results(result, baseline, followup, heading)
             clock.lap("write")

@@ -166,8 +166,7 @@ class Outputs:
         if self.text is not None:
             _write_text(text.text(result, heading, instances), self.text)
         if self.thumbnails is not None:
-            with writing(self.thumbnails) as unfinished:
-                unfinished.write_bytes(picture.png(report.thumbnails(result)))
+            write_bytes(picture.png(report.thumbnails(result)), self.thumbnails)
         if self.pdf is not None:
             from . import paper
 

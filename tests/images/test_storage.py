@@ -1,3 +1,4 @@
+import resource
 from pathlib import Path
 
 import nibabel
@@ -208,6 +209,24 @@ def test_an_unwritable_folder_is_refused(scan: sitk.Image, tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         storage.write(scan, tmp_path / "file" / "mask.nii.gz")
+
+
+@pytest.mark.parametrize("limit", [200, 2000])  # bytes: within the header, within the voxels
+@pytest.mark.parametrize("suffix", headers.SUFFIXES)
+def test_an_image_cut_by_a_limit_leaves_nothing(
+    limit: int, suffix: str, scan: sitk.Image, tmp_path: Path
+) -> None:
+    """As a full disk cuts it: ITK does not notice."""
+    source, target = tmp_path / "scan.nii.gz", tmp_path / f"mask{suffix}"
+    storage.write(scan, source)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(InputError, match=rf"^{target}: (does not read back|cannot be written)"):
+            storage.write(scan, target, source, Meaning(LABEL, "a mask"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 @given(shift=st.floats(0.02, 50), axis=st.integers(0, 2))

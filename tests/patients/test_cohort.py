@@ -24,6 +24,7 @@ from click.testing import CliRunner, Result
 from app import pipeline
 from app.cli.main import main
 from app.errors import InputError
+from app.files import writing_set
 from app.images.scan import Scan
 from app.patients import cohort
 from app.patients.cohort import Outcome
@@ -220,14 +221,15 @@ def _fake_segment(of: Callable[[Path], None] | None = None) -> Callable[..., Non
         followup: Scan,
         outputs: Outputs,
         doubt: str = "",  # noqa: ARG001
+        aside: Path | None = None,
     ) -> None:
         if of is not None:
             of(followup.path)
-        for path in outputs.wanted().values():
-            path.touch()
-        record.write_record(
-            dataclasses.replace(DONE, task=segmenter.task(baseline, followup)), outputs.wanted()["record"]
-        )
+        with writing_set(outputs.wanted(), aside) as unfinished:
+            for path in unfinished.values():
+                path.touch()
+            done = dataclasses.replace(DONE, task=segmenter.task(baseline, followup))
+            record.write_record(done, unfinished["record"])
 
     return segment
 
@@ -266,7 +268,13 @@ def test_a_disk_that_fails_while_files_are_put_in_place_leaves_no_record(
             raise OSError(errno.ENOSPC, "No space left on device")
         return rename(path, target)
 
-    monkeypatch.setattr(Segmenter, "segment_files", _fake_segment())
+    def touch(outputs: Outputs, *_arguments: object) -> None:
+        for name, path in outputs.wanted().items():
+            if name != "record":
+                path.touch()
+
+    monkeypatch.setattr(pipeline, "segment", lambda *_arguments: make_result())
+    monkeypatch.setattr(Outputs, "write_results", touch)
     monkeypatch.setattr(Path, "replace", full)
     outcome = cohort.segment_case(case, tmp_path / "output", segmenter)
     assert (
