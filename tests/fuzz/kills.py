@@ -1,9 +1,10 @@
 """A cohort killed at random instants: what lies in its output is whole, and nothing lies elsewhere.
 
-Every run is a fork of this process, which has imported all that it needs: a kill costs a second or two. The
-scans come without skull and on one grid, so that most of that second goes into results and their files.
+Every run is a fork of this process, which has imported all that it needs and knows the results of the
+method: a kill costs a second, most of it within files. One kill in ten meets the method itself.
 """
 
+import logging
 import os
 import shutil
 import signal
@@ -17,18 +18,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 
-from app import phantom
+from app import machine, phantom, pipeline
 from app.cli import cohort, main  # noqa: F401  imported here, so that no fork must
 from app.files import PREFIX, clear_up
 from app.images import grids, storage
 from app.patients import following, threads  # noqa: F401
+from app.pipeline import Networks, Result, Steps
 from benchmarks import stand_in
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TIMED = ("run.json", "report.html", "index.html", "summary.csv")  # hold seconds, which differ
 WHOLE = {"run.json": b"}\n", "report.html": b"</html>", "index.html": b"</html>", "summary.csv": b"\n"}
 SPACING_MM = 5.0
+STEPS = Steps("none", "never", fast=True)
 # what the system is asked to do with files: a run is killed as it asks for one of these below its output or
 # its temporary folder
 ON_FILES = {"open", "os.rename", "os.mkdir", "os.rmdir", "os.remove", "shutil.rmtree"}
@@ -41,10 +45,12 @@ class Run:
 
     folder: Path
     output: Path
+    results: dict[float, Result]  # of the method, by the sum of the follow-up's voxels
 
     def command(self) -> list[str]:
         paths = {"--input": self.scans, "--output": self.output, "--weights": self.weights}
-        chosen = ["--preprocessing", "none", "--register", "never", "--fast", "--threads", "1"]
+        chosen = ["--preprocessing", STEPS.preprocessing, "--register", STEPS.register, "--fast"]
+        chosen += ["--threads", "1"]
         return ["run", *chosen, *(str(word) for pair in paths.items() for word in pair)]
 
     @property
@@ -72,15 +78,26 @@ class Run:
         """What lies aside, next to results and in the temporary folder."""
         return {path for place in (self.output, self.temporary) for path in place.rglob(f"{PREFIX}*")}
 
-    def start(self, number: int = 0, at: int = 0) -> int:
+    def segment(self, _baseline: sitk.Image, followup: sitk.Image, *_others: object) -> Result:
+        """Instead of `pipeline.segment`: what it found when this process began."""
+        result = self.results[float(grids.array(followup).sum())]
+        for words in result.warnings:
+            logging.getLogger("app").warning(words)
+        return result
+
+    def start(self, number: int = 0, at: int = 0, remembered: bool = True) -> int:
         """The id of a process that runs the cohort and, at the `at`-th request on files, sends itself the
         signal `number`.
+
+        Unless the method's results are `remembered`, it finds them itself.
         """
 
         def work() -> None:
             asked = _count_requests((str(self.output), str(self.temporary)), number, at)
             os.environ["TMPDIR"] = str(self.temporary)
             tempfile.tempdir = None
+            if remembered:
+                pipeline.segment = self.segment
             try:
                 main.main(self.command(), prog_name="ms-new-lesions")
             except SystemExit as left:
@@ -98,10 +115,9 @@ def many(kills: int, first: int, folder: Path, say: Callable[[str], None]) -> li
     Half of them come by the clock, half as files are written. A run that ends before its kill counts for
     none.
     """
-    assert _ended(_forked(lambda: _write(folder / "scans", folder / "weights"), folder / "said")) == 0
-    run = Run(folder, folder / "output")
+    run = Run(folder, folder / "output", _write(folder / "scans", folder / "weights"))
     run.temporary.mkdir()
-    whole, seconds, asked = _undisturbed(Run(folder, folder / "whole"))
+    whole, seconds, asked = _undisturbed(Run(folder, folder / "whole", run.results))
     scans = _bytes(run.scans)
     rng = np.random.default_rng(first)
     wrong: list[str] = []
@@ -111,7 +127,7 @@ def many(kills: int, first: int, folder: Path, say: Callable[[str], None]) -> li
         left = run.left()
         by_clock = bool(rng.integers(2))
         wait, at = float(rng.uniform(0, seconds)), int(rng.integers(1, asked + 1))
-        process = run.start(number, 0 if by_clock else at)
+        process = run.start(number, 0 if by_clock else at, remembered=kill % 10 != 0)
         if by_clock:
             time.sleep(wait)
             os.kill(process, number)  # it has not been waited for: the number is still its own
@@ -150,18 +166,25 @@ def _problems(run: Run, code: int | None, number: signal.Signals, whole: dict[st
     return problems
 
 
-def _write(scans: Path, weights: Path) -> None:
+def _write(scans: Path, weights: Path) -> dict[float, Result]:
     """Two patients in coarse voxels without skulls, the shipped brain network, and an untrained one for
-    lesions.
+    lesions. What is found with them, by the sum of the follow-up's voxels.
     """
+    machine.use_threads(1)
+    weights.mkdir()
+    networks = Networks.load(stand_in.write_weights(weights), machine.choose_device("cpu"))
+    results = {}
     for name, seed in (("01", 0), ("02", 1)):
         patient = phantom.make_phantom(seed, SPACING_MM)
-        followup = grids.array(patient.followup) * grids.array(patient.brain)
-        baseline = followup * (1 - 0.4 * grids.array(patient.new_lesions))
-        storage.write(grids.like(baseline, patient.followup), scans / name / "time01.nii.gz")
-        storage.write(grids.like(followup, patient.followup), scans / name / "time02.nii.gz")
-    weights.mkdir()
-    stand_in.write_weights(weights)
+        after = grids.array(patient.followup) * grids.array(patient.brain)
+        before = after * (1 - 0.4 * grids.array(patient.new_lesions))
+        paths = [scans / name / f"{time}.nii.gz" for time in ("time01", "time02")]
+        for values, path in zip((before, after), paths, strict=True):
+            storage.write(grids.like(values, patient.followup), path)
+        baseline, followup = (storage.read(path) for path in paths)
+        found = pipeline.segment(baseline, followup, networks, None, STEPS)
+        results[float(grids.array(followup).sum())] = found
+    return results
 
 
 def _undisturbed(run: Run) -> tuple[dict[str, bytes], float, int]:

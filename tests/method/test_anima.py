@@ -1,7 +1,6 @@
 import logging
 import os
 import signal
-import stat
 import threading
 import time
 from pathlib import Path
@@ -14,53 +13,14 @@ from app.errors import InputError
 from app.images import grids, storage
 from app.method import anima
 from app.method.anima import Anima
-
-# A stand-in for each program: notes its name, arguments and threads, then copies its first file to its last
-# argument.
-PROGRAM = """#!/bin/sh
-{{ printf '%s' "$(basename "$0")"; printf '\\t%s' "$@"; printf '\\n'; }} >> {log}
-printf '%s\\n' "$ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS" >> {log}.threads
-for last; do :; done
-cp "$2" "$last"
-"""
-
-# It finds the atlas as Anima's script does: by ~/.anima/config.txt, folder and name joined without a
-# separator. Its mask is the atlas's.
-EXTRACTION = """
-import configparser, os, shutil, sys
-with open({log!r}, "a") as log:
-    log.write("\\t".join(["extraction", *sys.argv[1:]]) + "\\n")
-settings = configparser.RawConfigParser()
-settings.read(os.path.join(os.path.expanduser("~"), ".anima", "config.txt"))
-mask = sys.argv[sys.argv.index("--mask") + 1]
-shutil.copy(settings.get("anima-scripts", "extra-data-root") + "icc_atlas/BrainMask.nrrd", mask)
-"""
+from tests.made_up_anima import install, write_program
 
 
 @pytest.fixture
 def installed(tmp_path: Path, scan: sitk.Image, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with stand-ins for Anima, its scripts and their data, and the settings that name them."""
-    log = tmp_path / "log"
-    for folder in ("programs", "scripts/brain_extraction", "data/icc_atlas"):
-        (tmp_path / folder).mkdir(parents=True)
-    for name in (*anima.CHAIN, *anima.CALLED_BY_EXTRACTION):
-        _program(tmp_path, name, PROGRAM.format(log=log))
-    (tmp_path / "scripts" / anima.EXTRACTION).write_text(EXTRACTION.format(log=str(log)))
-    for volume in anima.ATLAS:
-        storage.write(grids.like(grids.array(scan) > 50, scan), tmp_path / "data" / volume)
-    config = tmp_path / "config.txt"
-    config.write_text(
-        f"[anima-scripts]\nanima = {tmp_path}/programs/\nanima-scripts-public-root = "
-        f"{tmp_path}/scripts\nextra-data-root = {tmp_path}/data/\n"
-    )
-    monkeypatch.setenv("ANIMA_CONFIG", str(config))
+    monkeypatch.setenv("ANIMA_CONFIG", str(install(tmp_path, scan)))
     return tmp_path
-
-
-def _program(folder: Path, name: str, text: str) -> None:
-    path = folder / "programs" / name
-    path.write_text(text)
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
 def _commands(folder: Path) -> list[str]:
@@ -127,7 +87,7 @@ def test_nothing_is_left_behind(installed: Path, scan: sitk.Image, monkeypatch: 
     temporary = installed / "temporary"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    _program(installed, "animaThrImage", "#!/bin/sh\nexit 3\n")
+    write_program(installed, "animaThrImage", "#!/bin/sh\nexit 3\n")
     with pytest.raises(InputError):
         anima.preprocess(scan, scan, anima.find())
     assert list(temporary.iterdir()) == []
@@ -158,14 +118,14 @@ def test_a_temporary_folder_that_xml_cannot_name_is_refused(
     ],
 )
 def test_a_program_that_fails(installed: Path, scan: sitk.Image, script: str, message: str) -> None:
-    _program(installed, "animaN4BiasCorrection", f"#!/bin/sh\n{script}\n")
+    write_program(installed, "animaN4BiasCorrection", f"#!/bin/sh\n{script}\n")
     with pytest.raises(InputError) as failure:
         anima.preprocess(scan, scan, anima.find())
     assert str(failure.value) == message
 
 
 def test_a_program_of_another_machine(installed: Path, scan: sitk.Image) -> None:
-    _program(installed, "animaImageArithmetic", "\x7fELF")
+    write_program(installed, "animaImageArithmetic", "\x7fELF")
     with pytest.raises(InputError, match=r"animaImageArithmetic: cannot be started \(Exec format error\)"):
         anima.preprocess(scan, scan, anima.find())
 
@@ -173,7 +133,9 @@ def test_a_program_of_another_machine(installed: Path, scan: sitk.Image) -> None
 def test_a_complaint_with_a_result_is_a_warning(
     installed: Path, scan: sitk.Image, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _program(installed, "animaThrImage", '#!/bin/sh\necho odd >&2\nfor last; do :; done\ncp "$2" "$last"\n')
+    write_program(
+        installed, "animaThrImage", '#!/bin/sh\necho odd >&2\nfor last; do :; done\ncp "$2" "$last"\n'
+    )
     with caplog.at_level(logging.WARNING):
         anima.preprocess(scan, scan, anima.find())
     assert caplog.messages == ["animaThrImage: odd"]
@@ -200,7 +162,7 @@ for name in ("animaConvertImage", "animaPyramidalBMRegistration", "animaCreateIm
     script.write_text(script.read_text() + call)
     anima.preprocess(scan, scan, anima.find())
     for name in ("animaPyramidalBMRegistration", "animaCreateImage"):
-        _program(installed, name, "#!/bin/sh\necho 'too few blocks' >&2\nexit 3\n")
+        write_program(installed, name, "#!/bin/sh\necho 'too few blocks' >&2\nexit 3\n")
     with pytest.raises(InputError) as failure:
         anima.preprocess(scan, scan, anima.find())
     assert str(failure.value) == (
@@ -324,7 +286,7 @@ def test_what_decides_the_result_is_hashed(installed: Path) -> None:
 def test_a_stopped_run_stops_what_its_programs_have_started(installed: Path, scan: sitk.Image) -> None:
     """A program that waits for one of its own is stopped by a signal: neither lives on."""
     started = installed / "started"
-    _program(
+    write_program(
         installed,
         "animaMaskImage",
         f"#!/bin/sh\nsleep 600 & echo $! > {started}.part\nmv {started}.part {started}\nwait\n",
