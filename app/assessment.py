@@ -70,11 +70,13 @@ def marks(
         mask = change.without_old(mask, drawn)
     candidates = detection.candidates(maps.new, point, grids.voxel_mm3(pair.grid))
     known = candidates & (new <= point.threshold)
+    fluid = detection.in_fluid(known, pair.channels()[0], pair.grid.GetSpacing()[0])
     smallest_mm3 = point.minimum_volume_mm3
     possible = {
         why: detection.larger(carried(held.astype(np.float32)) > 0.5, smallest_mm3, voxel_mm3)
         for why, held in (
-            (findings.SHOWN_BEFORE, known),
+            (findings.SHOWN_BEFORE, known & ~fluid),
+            (findings.IN_FLUID, fluid),
             (findings.UNCERTAIN, candidates & ~known),
         )
     }

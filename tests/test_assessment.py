@@ -9,7 +9,7 @@ from app import assessment, pipeline
 from app.arrays import Mask
 from app.config import OperatingPoint, PreprocessConfig
 from app.images import grids
-from app.method import anima, findings
+from app.method import anima, detection, findings
 from app.method.findings import Marks
 from app.method.predictor import LesionMaps
 from app.phantom import Phantom
@@ -69,3 +69,21 @@ def test_one_mask_for_both_scans_raises_no_such_doubt() -> None:
     found = _marks(None)
     assert found.new[FIRST].all()
     assert findings.ONE_SIDED not in found.possible
+
+
+def test_what_lights_up_in_fluid_is_a_possible_lesion_with_its_reason() -> None:
+    """FIRST is fluid at baseline."""
+    baseline = np.where(RESULT.pair.brain, np.float32(1), np.float32(0))
+    baseline[FIRST] = 0.2
+    scans = replace(RESULT.pair, baseline=baseline, followup=np.maximum(RESULT.pair.followup, 2))
+    probability = np.zeros(scans.brain.shape, dtype=np.float32)
+    probability[FIRST] = probability[SECOND] = 0.99
+    point = OperatingPoint(gain=0.5)
+    new = detection.without_known(probability, scans.channels(), point, 1.0)
+    found = assessment.marks(
+        *(LesionMaps(probability), new, None, scans, grids.like(scans.followup, RESULT.mask), RESULT.aligned),
+        *(point, replace(RESULT.verdict, grade="comparable"), None),
+    )
+    assert (found.new[FIRST].any(), found.new[SECOND].all()) == (False, True)
+    assert found.possible[findings.IN_FLUID][FIRST].any()
+    assert not found.possible[findings.SHOWN_BEFORE].any()

@@ -17,6 +17,7 @@ from .place import Anatomy
 
 # Why a mark is only a possible lesion, in words that follow "possible: ".
 SHOWN_BEFORE = "the baseline shows it, too"
+IN_FLUID = "the baseline shows fluid there, which may flow"
 UNCERTAIN = "too little of it is certain"
 MISFIT = "the scans do not fit together there"
 ONE_SIDED = "one scan alone shows brain there"  # such as what stripping has left beside it

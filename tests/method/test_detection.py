@@ -144,7 +144,24 @@ def test_each_lesion_is_judged_alone(caplog: pytest.LogCaptureFixture) -> None:
         np.testing.assert_array_equal(
             detection.without_known(probability, scans, HALF, spacing_mm=1.0), wanted
         )
-    assert caplog.messages == ["candidates left out because the baseline shows them, too: 1"]
+    assert caplog.messages == ["candidates left out: 1 that the baseline shows, too, 0 in its fluid"]
+
+
+@pytest.mark.parametrize(("voxels", "flows"), [(0, False), (1, False), (2, True), (10, True)])
+def test_a_mark_with_more_than_a_tenth_in_fluid_begins_in_it(voxels: int, flows: bool) -> None:
+    """Bars of 10 voxels, the last ones where the baseline is fluid; the follow-up has gained all of both.
+
+    The other bar lies in tissue and stays.
+    """
+    scans = np.ones((2, 12, 24, 24), dtype=np.float32)
+    scans[0, :, :12, 15 - voxels :] = 0.0
+    scans[1, 6, 6, 5:15] = scans[1, 6, 18, 5:15] = 3.0
+    probability = (scans[1] > 2) * np.float32(0.99)
+    marks = detection.in_fluid(probability > 0.5, scans[0], spacing_mm=1.0)
+    assert (marks[6, 6, 5:15].all(), marks.any()) == (flows, flows)
+    left = detection.without_known(probability, scans, HALF, spacing_mm=1.0)
+    assert (left[6, 6, 5:15] <= np.float32(0.6)).all() == flows
+    assert (left[6, 18, 5:15] == np.float32(0.99)).all()
 
 
 def test_the_score_is_the_voxel_after_the_minimum_volume() -> None:
