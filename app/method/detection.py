@@ -16,7 +16,7 @@ NEAR_MM, AROUND_MM = (
 
 # Of 600 marks on open pairs, by networks that had not seen the patient, no true one had more than a tenth of
 # its voxels in what was two spreads darker than the brain's mode at baseline; twelve false ones had
-# (training/LOG.md, 26 November).
+# (training/LOG.md).
 FLUID = 0.5  # as the network sees it: 1 + z / 4
 FLUID_SHARE = 0.1
 FLUID_SMOOTHING_MM = 0.6
