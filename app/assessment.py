@@ -68,17 +68,10 @@ def marks(
     mask = detection.lesion_mask(probability, point, voxel_mm3)
     if drawn is not None:
         mask = change.without_old(mask, drawn)
-    candidates = detection.candidates(maps.new, point, grids.voxel_mm3(pair.grid))
-    known = candidates & (new <= point.threshold)
-    fluid = detection.in_fluid(known, pair.channels()[0], pair.grid.GetSpacing()[0])
     smallest_mm3 = point.minimum_volume_mm3
     possible = {
         why: detection.larger(carried(held.astype(np.float32)) > 0.5, smallest_mm3, voxel_mm3)
-        for why, held in (
-            (findings.SHOWN_BEFORE, known & ~fluid),
-            (findings.IN_FLUID, fluid),
-            (findings.UNCERTAIN, candidates & ~known),
-        )
+        for why, held in _held_back(maps.new, new, pair, point).items()
     }
     swapped = None if gone is None else carried(gone)
     lost = None if swapped is None else detection.lesion_mask(swapped, point, voxel_mm3)
@@ -105,6 +98,18 @@ def marks(
         baseline=visits[0] if drawn is None else drawn,
         followup=visits[1],
     )
+
+
+def _held_back(probability: Array, new: Array, pair: Pair, point: OperatingPoint) -> dict[str, Mask]:
+    """{why it is not in the mask: candidates (z, y, x)}; `new` is what is left of the probability."""
+    candidates = detection.candidates(probability, point, grids.voxel_mm3(pair.grid))
+    known = candidates & (new <= point.threshold)
+    fluid = detection.in_fluid(known, pair.channels()[0])
+    return {
+        findings.SHOWN_BEFORE: known & ~fluid,
+        findings.IN_FLUID: fluid,
+        findings.UNCERTAIN: candidates & ~known,
+    }
 
 
 def looked_at(

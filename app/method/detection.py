@@ -19,7 +19,7 @@ NEAR_MM, AROUND_MM = (
 # (training/LOG.md).
 FLUID = 0.5  # as the network sees it: 1 + z / 4
 FLUID_SHARE = 0.1
-FLUID_SMOOTHING_MM = 0.6
+FLUID_SMOOTHING_VOXELS = 0.6
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def without_known(probability: Array, scans: Array, point: OperatingPoint, spaci
     margin = math.ceil(AROUND_MM / spacing_mm)
     boxes = ndimage.find_objects(components)
     certain = np.setdiff1d(components[probability > point.certain], 0)
-    flowing = in_fluid(np.isin(components, certain), scans[0], spacing_mm)
+    flowing = in_fluid(np.isin(components, certain), scans[0])
     for number in certain:
         box = tuple(slice(max(side.start - margin, 0), side.stop + margin) for side in boxes[number - 1])
         lesion = components[box] == number
@@ -117,13 +117,13 @@ def without_known(probability: Array, scans: Array, point: OperatingPoint, spaci
     return new
 
 
-def in_fluid(marks: Mask, baseline: Array, spacing_mm: float) -> Mask:
+def in_fluid(marks: Mask, baseline: Array) -> Mask:
     """The components of a mask (z, y, x) of which more than `FLUID_SHARE` was fluid at baseline.
 
     Lesions appear in tissue. What lights up where fluid was is flow, what pulsates in it, or what stripping
-    has left beside the brain. `baseline` (z, y, x) is what the network saw, on an isotropic grid.
+    has left beside the brain. `baseline` (z, y, x) is what the network saw.
     """
-    dark = ndimage.gaussian_filter(baseline, FLUID_SMOOTHING_MM / spacing_mm) < FLUID
+    dark = ndimage.gaussian_filter(baseline, FLUID_SMOOTHING_VOXELS) < FLUID
     components, count = ndimage.label(marks)
     share = np.zeros(count + 1)
     share[1:] = ndimage.mean(dark, components, np.arange(1, count + 1))

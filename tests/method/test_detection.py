@@ -157,7 +157,7 @@ def test_a_mark_with_more_than_a_tenth_in_fluid_begins_in_it(voxels: int, flows:
     scans[0, :, :12, 15 - voxels :] = 0.0
     scans[1, 6, 6, 5:15] = scans[1, 6, 18, 5:15] = 3.0
     probability = (scans[1] > 2) * np.float32(0.99)
-    marks = detection.in_fluid(probability > 0.5, scans[0], spacing_mm=1.0)
+    marks = detection.in_fluid(probability > 0.5, scans[0])
     assert (marks[6, 6, 5:15].all(), marks.any()) == (flows, flows)
     left = detection.without_known(probability, scans, HALF, spacing_mm=1.0)
     assert (left[6, 6, 5:15] <= np.float32(0.6)).all() == flows

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from app.arrays import Mask
-from training.config import AcquisitionConfig, LesionConfig, SynthesisConfig
+from training.config import AcquisitionConfig, DistractorConfig, LesionConfig, SynthesisConfig
 from training.dataset import PairStream
 from training.synthesis.lesions import Shapes, read_shapes
 from training.synthesis.pair import Sample
@@ -20,7 +20,12 @@ CPU = torch.device("cpu")
 SIDE = 56
 STILL = LesionConfig(lesion_free=1.0, old=(0.0,))
 EXACT = AcquisitionConfig(leftover=0.0)
-PLAIN = SynthesisConfig(patch=32, iqda="none", low=0.0, lesions=STILL, acquisition=EXACT)
+NOTHING = DistractorConfig(
+    **{field.name: 0.0 for field in dataclasses.fields(DistractorConfig)} | {"radius_mm": (8.0, 22.0)}
+)
+PLAIN = SynthesisConfig(
+    patch=32, iqda="none", low=0.0, lesions=STILL, acquisition=EXACT, in_real_pairs=NOTHING
+)
 REAL_RISE = 0.75  # of a channel: 3 z
 
 
@@ -63,7 +68,7 @@ def test_a_real_change_is_new_in_one_order_and_vanished_in_the_other(pair: Path,
         rise = sample.scans[1] - sample.scans[0]
         for number, sign in ((0, 1), (1, -1)):
             changed = sample.truth[number] > 0.5
-            if changed.sum() > 30:
+            if changed.sum() > 100:  # a part of the lesion is mostly its border
                 seen.add(sign)
                 assert float((sign * rise)[changed].mean()) == pytest.approx(REAL_RISE, rel=0.25)
     assert seen == {1, -1}
@@ -82,6 +87,17 @@ def test_where_it_is_not_known_whether_something_changed_nothing_is_scored(
             assert not sample.scored[number][unknown].any()
         assert not sample.scored[2:].any()  # no mask of all lesions
     assert seen > 100
+
+
+def test_what_lights_up_at_the_brain_s_edge_is_scored_as_nothing_new(pair: Path, shapes: Shapes) -> None:
+    """Blobs at the surface of either visit change more than the real lesion does, and are in no truth."""
+    config = dataclasses.replace(PLAIN, in_real_pairs=dataclasses.replace(NOTHING, edge=1.0))
+    wrong = 0
+    for still, lit in zip(draw(pair, shapes, PLAIN), draw(pair, shapes, config), strict=True):
+        rise = (lit.scans[1] - lit.scans[0]).abs()
+        wrong += int(((rise > REAL_RISE) & (lit.truth[:2].amax(0) < 0.05) & lit.scored[0]).sum())
+        assert still.truth.shape == lit.truth.shape
+    assert wrong > 100
 
 
 def test_a_painted_lesion_is_what_changes(pair: Path, shapes: Shapes) -> None:
