@@ -19,13 +19,13 @@ COARSE = Config(
 )
 
 
-def write_weights(folder: Path) -> Path:
+def write_weights(folder: Path, config: Config = COARSE) -> Path:
     """Fill an empty folder: an untrained lesion network on a 3-mm grid, and the shipped brain network.
 
     Returns it.
     """
     torch.manual_seed(0)
-    checkpoint.save(folder / "lesions1.pt", UNet3D(COARSE.network), COARSE, {})
+    checkpoint.save(folder / "lesions1.pt", UNet3D(config.network), config, {})
     shutil.copy(WEIGHTS / checkpoint.BRAIN_NETWORK, folder)
     brain_sha256 = checkpoint.sha256(folder / checkpoint.BRAIN_NETWORK)
     with (folder / checkpoint.SUMS).open("a") as sums:
