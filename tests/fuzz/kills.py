@@ -95,6 +95,7 @@ class Run:
         """
 
         def work() -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
             asked = _count_requests((str(self.output), str(self.temporary)), number, at)
             os.environ["TMPDIR"] = str(self.temporary)
             tempfile.tempdir = None
