@@ -56,7 +56,9 @@ class Scan:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal. Raises InputError if it cannot be read."""
+    """SHA-256 of a file, hexadecimal. Raises InputError if it cannot be read, or might never end."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: a folder, pipe or device; wanted a file")
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -83,6 +83,8 @@ def read_table(path: Path, pairs: Pairs = "consecutive") -> tuple[list[Case], li
             lines = csv.reader(file, delimiter=TABLES[path.suffix.lower()], skipinitialspace=True)
             header = [name.strip() for name in next(lines, [])]
             rows = [(lines.line_num, [value.strip() for value in line]) for line in lines]
+            if any("\0" in value for _, row in rows for value in row):
+                raise csv.Error("NUL bytes")  # no path holds one
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(

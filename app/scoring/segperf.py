@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ MEASURES = (  # the tool's order, names and spelling
     "NbTestedLesions",
     "VolTestedLesions",
 )
+NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # w3.org/TR/xml, 2.2
 DIVISIONS = (
     "PPV",
     "SensL",
@@ -172,8 +174,11 @@ def write_files(
 ) -> None:
     """Write `<base>_global.txt` and `.xml`, and those of the clusters.
 
-    Raises InputError if the folder cannot be written, or if a file would take the place of one of `masks`.
+    Raises InputError if the folder cannot be written, if a file would take the place of one of `masks`, or if
+    XML cannot hold the name.
     """
+    if xml and NO_XML.search(_last(base)):
+        raise InputError(f"{base!a}: a name that XML cannot hold; wanted another, or text alone (-T)")
     suffixes = [*([".txt"] if text else []), *([".xml"] if xml else [])]
     check_apart((Path(f"{base}_{part}{suffix}") for part in results for suffix in suffixes), masks)
     for part, measures in results.items():
@@ -181,7 +186,12 @@ def write_files(
         if text:
             _write(Path(f"{name}.txt"), as_text(measures))
         if xml:
-            _write(Path(f"{name}.xml"), as_xml(measures, name.rsplit("/" if "/" in name else "\\", 1)[-1]))
+            _write(Path(f"{name}.xml"), as_xml(measures, _last(name)))
+
+
+def _last(name: str) -> str:
+    """The last part of a path, as the tool takes it."""
+    return name.rsplit("/" if "/" in name else "\\", 1)[-1]
 
 
 def about() -> Iterator[str]:

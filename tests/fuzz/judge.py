@@ -12,6 +12,7 @@ import pydicom
 import SimpleITK as sitk
 
 from app.errors import InputError
+from app.files import check_apart
 from app.images import content, dicom, grids, headers, storage
 from app.method import checkpoint
 from app.patients import cases
@@ -25,7 +26,8 @@ def judge(path: Path) -> str:
         if path.is_dir():
             wrong = _dicom(path)
         elif path.suffix == ".csv":
-            cases.read_table(path)
+            found, _ = cases.read_table(path)
+            check_apart([], [scan for case in found for scan in (case.baseline, case.followup)])
             wrong = ""
         elif path.suffix == ".pt":
             wrong = _weights(path)

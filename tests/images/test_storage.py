@@ -1,3 +1,4 @@
+import os
 import resource
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from app.errors import InputError
 from app.images import grids, headers, storage
 from app.images.nifti import LABEL, Meaning
+from app.images.scan import Scan
 from tests.images.bad_files import BAD_FILES, NOISE, save, write_bad_file
 
 
@@ -209,6 +211,15 @@ def test_an_unwritable_folder_is_refused(scan: sitk.Image, tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         storage.write(scan, tmp_path / "file" / "mask.nii.gz")
+
+
+@pytest.mark.parametrize("name", ["pipe.nii.gz", "zeros.nii.gz"])
+def test_what_never_ends_is_not_read(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    (tmp_path / "zeros.nii.gz").symlink_to("/dev/zero")
+    for read in (Scan.read, Scan.sha256):
+        with pytest.raises(InputError, match=rf"{name}: (a folder, pipe or device|no such file); wanted"):
+            read(Scan.find(tmp_path / name))
 
 
 @pytest.mark.parametrize("limit", [200, 2000])  # bytes: within the header, within the voxels

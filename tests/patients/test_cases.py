@@ -155,6 +155,7 @@ def test_a_row_that_is_no_pair_is_reported_and_the_rest_is_found(
             "columns 'patient;baseline;followup'; wanted patient, baseline, followup",
         ),
         ("patient,baseline,followup\n", "no rows"),
+        ("patient,baseline,followup\nP1,a.nii,b\0.nii\n", "cannot be read (NUL bytes)"),
         ("", "wanted patient, baseline, followup"),
     ],
 )

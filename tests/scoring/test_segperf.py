@@ -3,6 +3,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import click.testing
 import numpy as np
@@ -123,6 +124,22 @@ def test_xml_byte_for_byte(tmp_path: Path) -> None:
         b'\t<measure name="F1_score">1.000000</measure>\r\n'
         b"</image>\r\n"
     )
+
+
+@pytest.mark.parametrize("name", ["a<&\"'>b", "Müller", "田中\u3000太郎", "a\nb"])
+def test_xml_holds_any_name(name: str, tmp_path: Path) -> None:
+    assert _run(*_segperf("h34_shift_x2"), "-o", tmp_path / name, "-X").exit_code == 0
+    root = ElementTree.parse(tmp_path / f"{name}_global.xml").getroot()
+    assert root.get("name") == f"{name}_global"
+
+
+@pytest.mark.parametrize("name", ["a\x01b", "a\udcffb"])
+def test_a_name_that_xml_cannot_hold_is_refused(name: str, tmp_path: Path) -> None:
+    """The text goes without it; no file of the two is left."""
+    refused = _run(*_segperf("h34_shift_x2"), "-o", tmp_path / name, "-X", "-T")
+    assert (refused.exit_code, list(tmp_path.iterdir())) == (1, [])
+    assert "a name that XML cannot hold" in refused.stderr
+    assert _run(*_segperf("h34_shift_x2"), "-o", tmp_path / name, "-T").exit_code == 0
 
 
 def test_screen_has_columns_of_20(tmp_path: Path) -> None:
