@@ -17,6 +17,13 @@ class InputError(Exception):
     """
 
 
+def refused_by_system(error: OSError) -> InputError:
+    """What to say where the system does not let a file of the user be looked at, read or written."""
+    return InputError(
+        f"{error.filename}: {error.strerror}; wanted a file that may be read, or a folder that may be written"
+    )
+
+
 def not_installed(error: ImportError, extra: str) -> InputError:
     """What to say where a package of an extra is missing."""
     return InputError(

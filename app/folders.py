@@ -27,7 +27,7 @@ def _below(
 ) -> Iterator[Path]:
     """`above`: the real paths from the first folder to this one."""
     try:
-        entries = sorted(folder.iterdir())
+        entries = [(path, path.is_dir(), path.is_file()) for path in sorted(folder.iterdir())]
     except OSError as error:
         problem = InputError(
             f"{folder}: cannot be read ({error.strerror}); wanted a folder with read permission"
@@ -36,11 +36,11 @@ def _below(
             raise problem from error
         problems.append(problem)
         return
-    for path in entries:
+    for path, is_folder, is_file in entries:
         if path.name.startswith("."):
             continue
-        if not path.is_dir():
-            if path.is_file():
+        if not is_folder:
+            if is_file:
                 yield path
             continue
         real = os.path.realpath(path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import __version__
-from ..errors import InputError
+from ..errors import InputError, refused_by_system
 from ..files import check_apart, check_free
 from . import speech
 from .options import WEIGHTS, fast_option, machine_options, scan_options, strict_option
@@ -62,6 +62,10 @@ def _in_one_line() -> Iterator[None]:
         yield
     except InputError as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        if error.filename is None:  # none of the user's files: click knows what a closed pipe is
+            raise
+        raise click.ClickException(str(refused_by_system(error))) from error
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import InputError, as_text, in_roles
+from ..errors import InputError, as_text, in_roles, refused_by_system
 from ..files import check_apart, check_free, write_bytes, writing
 from ..images.scan import Scan
 from ..results import index, record
@@ -131,10 +131,13 @@ def segment_case(case: Case, output: Path, segmenter: Segmenter) -> Outcome:
         _remove(outputs)
         segmenter.segment_files(*scans, outputs, doubt=case.doubt, aside=output)
         return Outcome(case.name, record.read_record(wanted["record"]))
-    except InputError as error:
+    except (InputError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is None:  # none of the patient's files
+            raise
         with suppress(InputError):
             _remove(outputs)
-        return _failed(case, error, words)
+        said = error if isinstance(error, InputError) else refused_by_system(error)
+        return _failed(case, said, words)
 
 
 def _failed(case: Case, error: InputError, words: Mapping[str, str]) -> Outcome:

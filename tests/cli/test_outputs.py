@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.cli.main import main
+from app.files import locked
 from tests.cli.test_cli import QUICK
 from tests.conftest import REPOSITORY
 
@@ -176,6 +177,27 @@ def test_a_name_longer_than_a_file_system_takes_is_one_line(
     result = _run("segment", "-t1", scans[0], "-t2", scans[1], "-o", output, "--weights", weights)
     assert result.exit_code == 1
     assert "a name of more than 255 bytes" in result.stderr
+
+
+def test_a_second_run_into_one_folder_is_refused(
+    scans: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    for scan in scans:
+        (tmp_path / "in" / "P1").mkdir(parents=True, exist_ok=True)
+        shutil.copy(scan, tmp_path / "in" / "P1")
+    with locked(tmp_path / "out" / ".run", "process 7"):
+        result = _run("run", "--input", tmp_path / "in", "--output", tmp_path / "out", "--weights", weights)
+    assert result.exit_code == 1
+    assert "out: in use by process 7; wanted one run at a time" in result.stderr
+    assert not (tmp_path / "out" / "summary.csv").exists()
+
+
+def test_a_scan_s_name_that_the_system_refuses_is_one_line(tmp_path: Path) -> None:
+    long = tmp_path / ("n" * 300 + ".nii.gz")
+    result = _run("segment", "-t1", long, "-t2", long, "-o", tmp_path / "mask.nii.gz")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {long}: File name too long; wanted ")
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_file_in_the_place_of_a_patient_s_folder_stays(

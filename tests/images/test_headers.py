@@ -36,7 +36,7 @@ FIELDS = {  # of NIfTI-1: offset and format
 }
 
 
-def _nifti(
+def write_nifti(
     path: Path,
     values: np.ndarray = NOISE,
     qform: np.ndarray | None = None,
@@ -70,7 +70,7 @@ def _lies(scan: sitk.Image, affine: np.ndarray, within_mm: float = 1e-4) -> bool
 
 @pytest.mark.parametrize("codes", ["qform", "sform", "both"])
 def test_placement_is_that_of_nibabel(codes: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = _nifti(
+    path = write_nifti(
         tmp_path / "scan.nii",
         qform=None if codes == "sform" else OBLIQUE,
         sform=None if codes == "qform" else OBLIQUE,
@@ -84,12 +84,12 @@ def test_placement_is_that_of_nibabel(codes: str, tmp_path: Path, caplog: pytest
 
 def test_a_left_handed_qform_is_read(tmp_path: Path) -> None:
     mirrored = OBLIQUE @ np.diag([1, 1, -1, 1])
-    assert _lies(storage.read(_nifti(tmp_path / "scan.nii", qform=mirrored, sform=None)), mirrored)
+    assert _lies(storage.read(write_nifti(tmp_path / "scan.nii", qform=mirrored, sform=None)), mirrored)
 
 
 def test_the_sform_is_taken_where_the_qform_differs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """As viewers, SPM and nibabel do; ITK takes the qform."""
-    path = _nifti(tmp_path / "scan.nii", qform=OBLIQUE, sform=SHIFTED)
+    path = write_nifti(tmp_path / "scan.nii", qform=OBLIQUE, sform=SHIFTED)
     assert _lies(storage.read(path), SHIFTED)
     assert "sform and qform lie up to 48.5 mm apart; the sform is taken" in caplog.text  # 28 sqrt(3)
 
@@ -99,17 +99,17 @@ def test_less_than_a_tenth_of_a_mm_apart_is_not_worth_a_word(
 ) -> None:
     near = OBLIQUE.copy()
     near[0, 3] += 0.05
-    storage.read(_nifti(tmp_path / "scan.nii", qform=OBLIQUE, sform=near))
+    storage.read(write_nifti(tmp_path / "scan.nii", qform=OBLIQUE, sform=near))
     assert caplog.text == ""
 
 
 def test_a_mask_is_compared_by_its_sform(tmp_path: Path) -> None:
-    scan = storage.read(_nifti(tmp_path / "scan.nii", qform=OBLIQUE, sform=SHIFTED))
+    scan = storage.read(write_nifti(tmp_path / "scan.nii", qform=OBLIQUE, sform=SHIFTED))
     inside = (NOISE > 5).astype(np.uint8)
-    mask = _nifti(tmp_path / "mask.nii", inside, qform=None, sform=SHIFTED)
+    mask = write_nifti(tmp_path / "mask.nii", inside, qform=None, sform=SHIFTED)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(storage.read_mask(mask, scan)), inside.T)
     with pytest.raises(InputError, match="wanted the scan's grid"):
-        storage.read_mask(_nifti(tmp_path / "other.nii", inside, qform=OBLIQUE, sform=None), scan)
+        storage.read_mask(write_nifti(tmp_path / "other.nii", inside, qform=OBLIQUE, sform=None), scan)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_slightly_oblique_sform_is_straightened(
     values = np.tile(NOISE, (5, 5, 5))
     sheared = OBLIQUE.copy()
     sheared[:3, :3] = OBLIQUE[:3, :3] @ np.array([[1, shear, 0], [0, 1, 0], [0, 0, 1]])
-    path = _nifti(tmp_path / "scan.nii", values, sform=sheared)
+    path = write_nifti(tmp_path / "scan.nii", values, sform=sheared)
     if refused:
         with pytest.raises(
             InputError, match=r"not at right angles, by 1.* degrees; wanted a scan without shear"
@@ -143,13 +143,13 @@ def test_a_slightly_oblique_sform_is_straightened(
 
 def test_an_sform_of_three_decimals_is_read(tmp_path: Path) -> None:
     rounded = OBLIQUE.round(3)
-    assert _lies(storage.read(_nifti(tmp_path / "scan.nii", sform=rounded)), rounded, within_mm=0.02)
+    assert _lies(storage.read(write_nifti(tmp_path / "scan.nii", sform=rounded)), rounded, within_mm=0.02)
 
 
 def test_without_codes_the_head_is_placed_as_nibabel_places_it_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = _nifti(tmp_path / "scan.nii", sform=None)
+    path = write_nifti(tmp_path / "scan.nii", sform=None)
     assert _lies(storage.read(path), nibabel.load(path).affine)
     assert "does not say how the head lies" in caplog.text
 
@@ -157,7 +157,7 @@ def test_without_codes_the_head_is_placed_as_nibabel_places_it_with_a_warning(
 def test_a_negative_spacing_is_taken_as_positive_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = _nifti(tmp_path / "scan.nii", qform=OBLIQUE, sform=None, pixdim=(1, -0.9, 1.1, 3, 0, 0, 0, 0))
+    path = write_nifti(tmp_path / "scan.nii", qform=OBLIQUE, sform=None, pixdim=(1, -0.9, 1.1, 3, 0, 0, 0, 0))
     assert _lies(storage.read(path), OBLIQUE)
     assert "negative spacing" in caplog.text
 
@@ -171,10 +171,12 @@ def test_a_unit_is_believed_if_a_head_fits(
     scaled[:3] /= factor
     pixdim = (1, *np.linalg.norm(scaled[:3, :3], axis=0), 0, 0, 0, 0)
     assert _lies(
-        storage.read(_nifti(tmp_path / "a.nii", sform=scaled, units=(unit,), pixdim=pixdim)), OBLIQUE, 1e-3
+        storage.read(write_nifti(tmp_path / "a.nii", sform=scaled, units=(unit,), pixdim=pixdim)),
+        OBLIQUE,
+        1e-3,
     )
     assert caplog.text == ""
-    assert _lies(storage.read(_nifti(tmp_path / "b.nii", units=(unit,))), OBLIQUE)
+    assert _lies(storage.read(write_nifti(tmp_path / "b.nii", units=(unit,))), OBLIQUE)
     assert f"units of {factor:g} mm" in caplog.text
 
 
@@ -182,7 +184,7 @@ def test_a_unit_is_believed_if_a_head_fits(
 def test_a_box_that_is_no_head_s_is_refused(factor: float, tmp_path: Path) -> None:
     scaled = OBLIQUE @ np.diag([factor, factor, factor, 1])
     with pytest.raises(InputError, match=r"a box of .* mm; wanted 10 to 1000 mm a side"):
-        storage.read(_nifti(tmp_path / "scan.nii", sform=scaled))
+        storage.read(write_nifti(tmp_path / "scan.nii", sform=scaled))
     for suffix in (".nrrd", ".mha"):
         scan = sitk.GetImageFromArray(NOISE)
         scan.SetSpacing([factor] * 3)
@@ -194,7 +196,7 @@ def test_a_box_that_is_no_head_s_is_refused(factor: float, tmp_path: Path) -> No
 def test_an_axis_of_almost_no_length_is_refused(tmp_path: Path) -> None:
     flat = OBLIQUE @ np.diag([1, 1e-20, 1, 1])
     with pytest.raises(InputError, match=r"sform: voxels of .* wanted three positive numbers"):
-        storage.read(_nifti(tmp_path / "scan.nii", sform=flat))
+        storage.read(write_nifti(tmp_path / "scan.nii", sform=flat))
 
 
 # ---- NIfTI: values
@@ -212,13 +214,13 @@ def test_every_type_is_read_as_nibabel_reads_it(dtype: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("scaling", [(0, 5), (np.nan, 5), (0.25, 3), (1, 0), (2, 0), (1e-3, 0)])
 def test_values_are_scaled_as_nibabel_scales_them(scaling: tuple[float, float], tmp_path: Path) -> None:
-    path = _nifti(tmp_path / "scan.nii", (NOISE * 10).astype(np.int16), scaling=scaling)
+    path = write_nifti(tmp_path / "scan.nii", (NOISE * 10).astype(np.int16), scaling=scaling)
     wanted = nibabel.load(path).get_fdata().T
     np.testing.assert_allclose(grids.array(storage.read(path)), wanted, rtol=1e-6)
 
 
 def test_scaling_that_overflows_is_refused(tmp_path: Path) -> None:
-    path = _nifti(tmp_path / "scan.nii", (NOISE * 1e30).astype(np.float32), scaling=(3e30, 0))
+    path = write_nifti(tmp_path / "scan.nii", (NOISE * 1e30).astype(np.float32), scaling=(3e30, 0))
     with pytest.raises(InputError, match="every voxel is NaN or infinite"):
         storage.read(path)
 
@@ -246,7 +248,7 @@ def test_a_header_extension_is_passed_over(tmp_path: Path) -> None:
 
 def test_a_file_of_several_gzip_members_is_read(tmp_path: Path) -> None:
     """As pigz and bgzip write them."""
-    content = _nifti(tmp_path / "scan.nii").read_bytes()
+    content = write_nifti(tmp_path / "scan.nii").read_bytes()
     members = [gzip.compress(content[at : at + 1000]) for at in range(0, len(content), 1000)]
     (tmp_path / "scan.nii.gz").write_bytes(b"".join(members))
     np.testing.assert_array_equal(grids.array(storage.read(tmp_path / "scan.nii.gz")), NOISE.T)
@@ -278,7 +280,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, tuple[Any, ...]], str]] = {
 @pytest.mark.parametrize("kind", CONTRADICTIONS)
 def test_a_header_that_contradicts_itself_is_refused(kind: str, tmp_path: Path) -> None:
     fields, message = CONTRADICTIONS[kind]
-    path = _nifti(tmp_path / "scan.nii", **fields)
+    path = write_nifti(tmp_path / "scan.nii", **fields)
     packed = tmp_path / "packed.nii.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
     for one in (path, packed):
@@ -288,7 +290,7 @@ def test_a_header_that_contradicts_itself_is_refused(kind: str, tmp_path: Path) 
 
 
 def test_a_damaged_checksum_is_refused(tmp_path: Path) -> None:
-    content = bytearray(gzip.compress(_nifti(tmp_path / "scan.nii").read_bytes()))
+    content = bytearray(gzip.compress(write_nifti(tmp_path / "scan.nii").read_bytes()))
     content[-8] ^= 1
     (tmp_path / "scan.nii.gz").write_bytes(content)
     with pytest.raises(InputError, match="incorrect data check"):
@@ -299,7 +301,7 @@ def test_no_more_is_unpacked_than_there_is_memory_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """300 x 300 x 300 zeros of 8 bytes pack to 0.2 MB; and a header may claim what its file cannot hold."""
-    path = _nifti(tmp_path / "scan.nii", np.zeros((300, 300, 300)))
+    path = write_nifti(tmp_path / "scan.nii", np.zeros((300, 300, 300)))
     packed = tmp_path / "scan.nii.gz"
     packed.write_bytes(gzip.compress(path.read_bytes(), 9))
     monkeypatch.setattr(machine, "available_memory", lambda: 2**28)
@@ -311,7 +313,7 @@ def test_no_more_is_unpacked_than_there_is_memory_for(
 # ---- NRRD and MetaImage
 
 
-def _itk(path: Path, scan: sitk.Image, compress: bool) -> Path:
+def write_itk(path: Path, scan: sitk.Image, compress: bool) -> Path:
     sitk.WriteImage(scan, str(path), useCompression=compress)
     return path
 
@@ -324,14 +326,14 @@ def _itk(path: Path, scan: sitk.Image, compress: bool) -> Path:
 def test_what_itk_writes_is_read_as_itk_reads_it(
     kind: int, suffix: str, compress: bool, scan: sitk.Image, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = _itk(tmp_path / f"scan{suffix}", sitk.Cast(scan, kind), compress)
+    path = write_itk(tmp_path / f"scan{suffix}", sitk.Cast(scan, kind), compress)
     read, wanted = storage.read(path), sitk.ReadImage(str(path))
     np.testing.assert_array_equal(grids.array(read), grids.array(wanted))
     assert np.abs(grids.corners(read) - grids.corners(wanted)).max() < 1e-6
     assert caplog.text == ""
 
 
-def _edited(path: Path, old: bytes, new: bytes) -> Path:
+def edited(path: Path, old: bytes, new: bytes) -> Path:
     content = path.read_bytes()
     assert content.count(old) == 1
     path.write_bytes(content.replace(old, new))
@@ -340,17 +342,17 @@ def _edited(path: Path, old: bytes, new: bytes) -> Path:
 
 @pytest.mark.parametrize("space", ["right-anterior-superior", "left-anterior-superior", "LPS"])
 def test_every_space_of_nrrd_is_read_as_itk_reads_it(space: str, scan: sitk.Image, tmp_path: Path) -> None:
-    path = _itk(tmp_path / "scan.nrrd", scan, compress=False)
-    _edited(path, b"space: left-posterior-superior", f"space: {space}".encode())
+    path = write_itk(tmp_path / "scan.nrrd", scan, compress=False)
+    edited(path, b"space: left-posterior-superior", f"space: {space}".encode())
     assert np.abs(grids.corners(storage.read(path)) - grids.corners(sitk.ReadImage(str(path)))).max() < 1e-6
 
 
 def test_an_nrrd_list_of_one_is_read(scan: sitk.Image, tmp_path: Path) -> None:
-    path = _itk(tmp_path / "scan.nrrd", scan, compress=False)
-    _edited(path, b"dimension: 3", b"dimension: 4")
-    _edited(path, b"sizes: 20 24 10", b"sizes: 1 20 24 10")
-    _edited(path, b"kinds: domain", b"kinds: list domain")
-    _edited(path, b"space directions: (", b"space directions: none (")
+    path = write_itk(tmp_path / "scan.nrrd", scan, compress=False)
+    edited(path, b"dimension: 3", b"dimension: 4")
+    edited(path, b"sizes: 20 24 10", b"sizes: 1 20 24 10")
+    edited(path, b"kinds: domain", b"kinds: list domain")
+    edited(path, b"space directions: (", b"space directions: none (")
     read = storage.read(path)
     np.testing.assert_array_equal(grids.array(read), grids.array(scan))
     assert np.abs(grids.corners(read) - grids.corners(scan)).max() < 1e-6
@@ -359,7 +361,7 @@ def test_an_nrrd_list_of_one_is_read(scan: sitk.Image, tmp_path: Path) -> None:
 def test_an_nrrd_list_of_two_is_refused(scan: sitk.Image, tmp_path: Path) -> None:
     path = tmp_path / "scan.nrrd"
     pair = sitk.Compose(scan, scan)
-    _itk(path, pair, compress=True)
+    write_itk(path, pair, compress=True)
     with pytest.raises(InputError, match="2 values a voxel"):
         storage.read(path)
 
@@ -370,7 +372,7 @@ def test_bytes_of_the_other_order_are_read(scan: sitk.Image, tmp_path: Path) -> 
         (".nrrd", b"endian: little", b"endian: big"),
         (".mha", b"BinaryDataByteOrderMSB = False", b"BinaryDataByteOrderMSB = True"),
     ):
-        path = _edited(_itk(tmp_path / f"scan{suffix}", scan, compress=False), old, new)
+        path = edited(write_itk(tmp_path / f"scan{suffix}", scan, compress=False), old, new)
         path.write_bytes(path.read_bytes()[: -values.nbytes] + values.astype(">f4").tobytes())
         np.testing.assert_array_equal(grids.array(storage.read(path)), values)
 
@@ -419,7 +421,7 @@ REFUSED: dict[str, tuple[str, bytes, bytes, str]] = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_itk_would_follow_or_die_of_is_refused(kind: str, scan: sitk.Image, tmp_path: Path) -> None:
     suffix, old, new, message = REFUSED[kind]
-    path = _edited(_itk(tmp_path / f"scan{suffix}", scan, compress=False), old, new)
+    path = edited(write_itk(tmp_path / f"scan{suffix}", scan, compress=False), old, new)
     for read in (storage.read, storage.read_mask, storage.read_labels):
         with pytest.raises(InputError, match=message) as refused:
             read(path)
@@ -431,7 +433,7 @@ def test_packed_bytes_of_another_number_than_the_header_s_are_refused(
     scan: sitk.Image, tmp_path: Path
 ) -> None:
     """ITK unpacks what it can of them, and says nothing."""
-    path = _itk(tmp_path / "scan.mha", scan, compress=True)
+    path = write_itk(tmp_path / "scan.mha", scan, compress=True)
     path.write_bytes(path.read_bytes() + b"more")
     with pytest.raises(InputError, match="packed bytes, and a CompressedDataSize of"):
         storage.read(path)

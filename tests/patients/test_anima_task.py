@@ -8,11 +8,14 @@ import pytest
 import SimpleITK as sitk
 from click.testing import CliRunner
 
+from app import pipeline
 from app.cli.main import main
 from app.images import grids, storage
 from app.images.scan import file_sha256
+from app.machine import choose_device
 from app.method import anima
 from app.phantom import Phantom
+from app.pipeline import Networks, Steps
 from tests.made_up_anima import install
 
 # it finds the brain of a scan without skull
@@ -32,6 +35,30 @@ def stripped(patient: Phantom, tmp_path: Path) -> Path:
     for time, values in (("time01", healed), ("time02", inside)):
         storage.write(grids.like(values, patient.followup), tmp_path / "scans" / "P1" / f"{time}.nii.gz")
     return tmp_path / "scans"
+
+
+def test_what_one_scan_does_not_reach_is_no_brain(
+    stripped: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The baseline ends half-way up. Anima's programs, whose mask alone counts here, see brain above."""
+    before, after = (storage.read(stripped / "P1" / f"{time}.nii.gz") for time in ("time01", "time02"))
+    top = before.GetSize()[2] // 2
+    values = grids.array(before).copy()
+    values[top:] = 0
+    before = grids.like(values, before)
+    monkeypatch.setattr(anima, "find", lambda: None)
+
+    def preprocess(baseline: sitk.Image, followup: sitk.Image, _installed: None) -> anima.Corrected:
+        return anima.Corrected(baseline, followup, grids.like(grids.array(followup) > 0, followup))
+
+    monkeypatch.setattr(anima, "preprocess", preprocess)
+    networks = Networks.load(weights, choose_device("cpu"))
+    _, pair = pipeline.prepare(
+        before, after, networks.brain, networks.predictor.config.preprocess, steps=Steps("anima", "never")
+    )
+    assert pair.brain[:top].any()
+    assert not pair.brain[top:].any()
+    assert pair.shared < 0.9
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -230,6 +231,24 @@ def test_links_are_followed_and_lead_into_no_loop(tmp_path: Path) -> None:
     (root / "P2" / "above").symlink_to(tmp_path)
     (root / "P2" / "itself").symlink_to(root / "P2" / "itself")
     assert [name for name, *_ in _found(root)] == ["P1", "P2"]
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="root alone can become another user")
+def test_a_folder_that_may_not_be_entered_is_a_problem(tmp_path: Path) -> None:
+    """User 65534 may list its files, and no more."""
+    _files(tmp_path, "P1/time01.nii", "P1/time02.nii", "P2/time01.nii", "P2/time02.nii")
+    for place in (tmp_path, *tmp_path.parents[:3]):
+        place.chmod(place.stat().st_mode | 0o055)
+    (tmp_path / "P2").chmod(0o744)
+    os.seteuid(65534)
+    try:
+        cases, problems = find_cases(tmp_path)
+    finally:
+        os.seteuid(0)
+    assert [case.name for case in cases] == ["P1"]
+    assert [str(problem).partition(": ")[2] for problem in problems] == [
+        "cannot be read (Permission denied); wanted a folder with read permission"
+    ]
 
 
 def test_results_reached_by_a_link_are_no_patients(tmp_path: Path) -> None:

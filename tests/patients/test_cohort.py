@@ -16,6 +16,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 import SimpleITK as sitk
@@ -568,6 +570,41 @@ def test_a_scan_that_is_replaced_while_it_is_read_fails_its_patient(
     outcome = cohort.segment_case(case, tmp_path / "output", segmenter)
     assert outcome.problem == "a scan was replaced while it was read; wanted files that nobody changes"
     assert not (tmp_path / "output" / "P1").exists()
+
+
+def test_a_table_of_twice_the_rows_takes_twice_the_work(tmp_path: Path) -> None:
+    """Lines of Python that run until the first patient is begun."""
+
+    def work(rows: int) -> int:
+        count = 0
+
+        def trace(_frame: FrameType, event: str, _argument: object) -> Callable[..., Any]:
+            nonlocal count
+            count += event == "line"
+            return trace
+
+        table = tmp_path / "pairs.csv"
+        names = [f"P{row},{row}/a.nii,{row}/b.nii" for row in range(rows)]
+        table.write_text("\n".join(["patient,baseline,followup", *names]))
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            found, _ = cohort.find(table, tmp_path / "out")
+            cohort.check_output(found, table, tmp_path / "out")
+        finally:
+            sys.settrace(before)
+        return count
+
+    assert work(80) < 2.1 * work(40)
+
+
+def test_a_path_that_the_system_refuses_fails_its_patient(
+    case: Case, segmenter: Segmenter, tmp_path: Path
+) -> None:
+    """A cell of a table may hold anything."""
+    case = dataclasses.replace(case, followup=tmp_path / ("n" * 300 + ".nii.gz"))
+    outcome = cohort.segment_case(case, tmp_path / "output", segmenter)
+    assert outcome.problem.startswith("follow-up: File name too long; wanted ")
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="root alone can become another user")
