@@ -70,8 +70,7 @@ def start(ctx: click.Context) -> None:
     level = logging.ERROR if "quiet" in wanted else logging.INFO if "verbose" in wanted else logging.WARNING
     screen = logging.StreamHandler(sys.stderr)
     screen.addFilter(
-        # a user should see which device was taken
-        lambda record: record.levelno >= (min(level, logging.INFO) if _is_device(record, wanted) else level)
+        lambda record: record.levelno >= (min(level, logging.INFO) if _is_for_all(record, wanted) else level)
     )
     screen.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     handlers: list[logging.Handler] = [screen]
@@ -98,12 +97,15 @@ def _is_log(path: Path) -> bool:
     return not beginning or STAMP.fullmatch(beginning) is not None
 
 
-def _is_device(record: logging.LogRecord, wanted: dict[str, object]) -> bool:
-    return record.name == machine.__name__ and "quiet" not in wanted
+def _is_for_all(record: logging.LogRecord, wanted: dict[str, object]) -> bool:
+    """A user should see which device was taken, and that programs which take minutes go on."""
+    if "quiet" in wanted:
+        return False
+    return record.name == machine.__name__ or (hasattr(record, "program") and "bar" not in wanted)
 
 
 class _Bar(logging.Handler):
-    """Moves a progress bar when a step of the pipeline has ended."""
+    """Moves a progress bar when a step of the pipeline has ended, and names the program that runs."""
 
     def __init__(self, bar: Any, steps_s: dict[str, int]) -> None:
         super().__init__(logging.INFO)
@@ -114,6 +116,9 @@ class _Bar(logging.Handler):
         if step in self.steps_s:
             self.bar.label = f"Comparing: {step} done"
             self.bar.update(self.steps_s[step])
+        elif hasattr(record, "program"):
+            self.bar.label = f"Comparing: {record.program} runs"
+            self.bar.render_progress()
 
 
 @contextmanager
@@ -133,8 +138,10 @@ def steps_shown(ctx: click.Context, chain: str, fast: bool) -> Iterator[None]:
     ) as bar:
         shown = _Bar(bar, steps_s)
         logging.getLogger().addHandler(shown)
+        wanted["bar"] = True
         try:
             yield
             bar.update(WRITING_S)
         finally:
             logging.getLogger().removeHandler(shown)
+            del wanted["bar"]

@@ -262,7 +262,7 @@ class _Programs:
             "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": threads,
         }
         try:
-            logger.info("%s: started", name)
+            logger.info("%s: started", name, extra={"program": name})
             code, stderr = _ended(command, self.folder, os.environ | home)
         except OSError as error:
             raise InputError(

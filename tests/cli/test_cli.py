@@ -504,6 +504,18 @@ def test_how_much_is_said(option: str, said: int, capfd: pytest.CaptureFixture[s
     assert capfd.readouterr().err.count("said") == said
 
 
+@pytest.mark.parametrize(("option", "said"), [("quiet", 0), ("no", 1), ("bar", 0)])
+def test_a_program_that_takes_minutes_gives_a_sign_of_life(
+    option: str, said: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where a bar moves, the bar names it."""
+    ctx = click.Context(main)
+    ctx.meta["app.cli.speech"] = {option: True}
+    speech.start(ctx)
+    logging.getLogger("app.anything").info("started", extra={"program": "animaN4BiasCorrection"})
+    assert capfd.readouterr().err.count("started") == said
+
+
 def test_a_console_without_a_letter_shows_another() -> None:
     """Windows' consoles lack most of Unicode. What is printed must not end the program: here Latin-2, without
     the 3 of mm³.
