@@ -215,11 +215,12 @@ def write_index(
     output: Path,
     followed: Mapping[str, Path] | None = None,
 ) -> None:
-    """index.html: a row a patient that has ended, sorted by name, with a link to its page.
+    """index.html: a row a pair that has ended, sorted by name, with a link to its page.
 
     `followed` are the pages of lesions through all visits, by patient.
     """
     outputs = {case.name: outputs_of(case, output) for case in todo}
+    owners = {case.name: case.patient for case in todo}
     rows = []
     for outcome in sorted(outcomes, key=lambda outcome: outcome.patient):
         written = outputs[outcome.patient]
@@ -229,7 +230,8 @@ def write_index(
         ]
         rows.append(index.Row(outcome.patient, outcome.record, outcome.problem, *links))
     pages = {patient: path.relative_to(output).as_posix() for patient, path in (followed or {}).items()}
-    write_bytes(index.page(rows, pages).encode(), output / "index.html")
+    patients = len({owners[outcome.patient] for outcome in outcomes})
+    write_bytes(index.page(rows, patients, pages).encode(), output / "index.html")
 
 
 def time_left_s(outcomes: Sequence[Outcome], patients: int, elapsed_s: float) -> float | None:

@@ -26,7 +26,9 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Row:
-    """One patient; links are relative to the page."""
+    """One pair of visits, which goes by the patient's name where it is the only one; links are relative to
+    the page.
+    """
 
     patient: str
     record: Record | None  # None: failed
@@ -57,18 +59,21 @@ class Row:
         return [kind for kind, does in belongs.items() if does]
 
 
-def page(rows: list[Row], followed: Mapping[str, str] | None = None) -> str:
-    """The page as text, patients in the order given.
+def page(rows: list[Row], patients: int, followed: Mapping[str, str] | None = None) -> str:
+    """The page as text, pairs in the order given; `patients` is how many have them.
 
     `followed` are the pages of lesions through all visits: {patient: link}.
     """
     script = (PAGE / "index.js").read_text(encoding="utf-8")
     with_new = sum("new" in row.kinds for row in rows)
     failed = sum(row.record is None for row in rows)
+    who = counted(patients, "patient")
+    of = who if patients == len(rows) else f"{counted(len(rows), 'pair')} of {who}"
     return PAGES.get_template("index.html").render(
         policy=policy(script.encode(), images="'self' file: data:"),
         style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
-        words=f"{counted(len(rows), 'patient')}, {with_new} with new lesions, {failed} failed",
+        who=who,
+        words=f"{of}, {with_new} with new lesions, {failed} failed",
         columns=COLUMNS,
         rows=rows,
         followed=followed or {},

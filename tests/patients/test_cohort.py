@@ -530,6 +530,17 @@ def test_a_guessed_order_is_a_warning_in_the_record_and_fails_a_strict_run(
     assert "visit" not in warning
 
 
+def test_the_index_counts_patients_not_pairs(tmp_path: Path) -> None:
+    pairs = (("P1_2", "P1"), ("P1_3", "P1"), ("P2", "P2"))
+    found = [Case(name, tmp_path / "a.nii", tmp_path / "b.nii", patient=who) for name, who in pairs]
+    outcomes = [cohort.Outcome(case.name, None, "truncated") for case in found]
+    cohort.write_index(outcomes, found, tmp_path)
+    page = (tmp_path / "index.html").read_text()
+    assert "<h1>3 pairs of 2 patients, 0 with new lesions, 3 failed</h1>" in page
+    cohort.write_index(outcomes[2:], found, tmp_path)  # those that have ended
+    assert "<h1>1 patient, 0 with new lesions, 1 failed</h1>" in (tmp_path / "index.html").read_text()
+
+
 def test_a_cell_that_a_spreadsheet_would_run_is_shown(tmp_path: Path) -> None:
     failed = [Outcome("P1", None, "=cmd|' /C calc'!A0"), Outcome("P2", None, "a scan: a-b=c")]
     cohort.write_summary(failed, tmp_path / "summary.csv")

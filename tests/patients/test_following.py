@@ -150,6 +150,8 @@ def test_three_visits_are_followed_and_a_second_call_compares_nothing_again(
     content = json.loads((tmp_path / "out" / "follow.json").read_text())
     assert content["visits"] == ["1", "2", "3"]
     assert (tmp_path / "out" / "visit_3" / "report.html").is_file()
-    assert '<a href="follow.html">all visits</a>' in (tmp_path / "out" / "index.html").read_text()
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert '<a href="follow.html">all visits</a>' in page
+    assert "<h1>2 pairs of 1 patient, " in page
     second = CliRunner().invoke(main, ["follow", *given, *options, *machine])
     assert "2 of 2 pairs done (2 of them before)" in second.stdout

@@ -29,11 +29,20 @@ ROWS = [
 
 
 def test_the_page_says_who_has_what_and_why_one_failed() -> None:
-    page = index.page(ROWS)
+    page = index.page(ROWS, 4)
     assert "<h1>4 patients, 2 with new lesions, 1 failed</h1>" in page
     assert '<a href="p1/report.html">p&lt;1&gt;</a>' in page
     assert "follow-up: truncated &amp; damaged" in page
     assert page.count("<img ") == 2  # of those with new lesions
+
+
+@pytest.mark.parametrize(
+    ("patients", "words"), [(2, "4 pairs of 2 patients"), (1, "4 pairs of 1 patient"), (4, "4 patients")]
+)
+def test_pairs_of_one_patient_are_no_patients(patients: int, words: str) -> None:
+    page = index.page(ROWS, patients)
+    assert f"<h1>{words}, 2 with new lesions, 1 failed</h1>" in page
+    assert f"<title>New lesions of {words.split(' of ')[-1]}</title>" in page
 
 
 def test_thumbnails_are_the_first_new_lesions_or_black() -> None:
@@ -53,7 +62,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     for name in ("p1", "p10"):
         (folder / name).mkdir()
         (folder / name / "thumbnails.png").write_bytes(picture.png(np.full((80, 80), 200, dtype=np.uint8)))
-    (folder / "index.html").write_text(index.page(ROWS), encoding="utf-8")
+    (folder / "index.html").write_text(index.page(ROWS, 4), encoding="utf-8")
     for browser in _browser(tmp_path_factory.mktemp("profile")):
         browser.driver.get(Path(folder / "index.html").as_uri())
         yield browser
