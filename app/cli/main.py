@@ -193,6 +193,7 @@ def segment(
     outputs = Outputs.named(output, **others)
     outputs.check()
     heading = Heading(label, *visits, text_template or TEMPLATE)
+    heading.check()
     scans = _find(baseline, baseline_series), _find(followup, followup_series)
     check_apart(
         outputs.wanted().values(), _inputs(*scans, weights, brain_mask, baseline_lesions, text_template)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError
+from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
 from .. import __version__
@@ -29,6 +29,17 @@ class Heading:
     followup: str = ""
     template: Path = TEMPLATE  # of the text
 
+    def check(self) -> None:
+        """Raise InputError, before any work is done, for words that no file can hold, and for what is no
+        template.
+        """
+        for word in (self.label, self.baseline, self.followup):
+            try:
+                word.encode()
+            except UnicodeEncodeError as error:
+                raise InputError(f"{word!a}: a label that is not in UTF-8; wanted one that is") from error
+        _template(self.template)
+
     def any(self) -> bool:
         """Whether there is anything to say."""
         return bool(self.label or self.baseline or self.followup)
@@ -44,16 +55,25 @@ NOBODY = Heading()
 
 def text(result: Result, heading: Heading = NOBODY, instances: Instances = (None, None)) -> str:
     """The text. Raises InputError for a template that cannot be read or filled in."""
+    try:
+        return _template(heading.template).render(**said(result, heading, instances)).strip() + "\n"
+    except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise _wrong(heading.template, error) from error
+
+
+def _template(path: Path) -> Template:
+    """Raises InputError."""
     environment = SandboxedEnvironment(  # a template from elsewhere may say things, not do them
         autoescape=False, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
     try:
-        filled = environment.from_string(heading.template.read_text(encoding="utf-8"))
-        return filled.render(**said(result, heading, instances)).strip() + "\n"
+        return environment.from_string(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, TemplateError) as error:
-        raise InputError(
-            f"{heading.template}: cannot be filled in ({error}); wanted a Jinja template of text"
-        ) from error
+        raise _wrong(path, error) from error
+
+
+def _wrong(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: cannot be filled in ({error}); wanted a Jinja template of text")
 
 
 def said(result: Result, heading: Heading, instances: Instances) -> dict[str, Any]:

@@ -49,8 +49,8 @@ def test_a_site_s_own_template(result: Result, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["{{ nothing }}", "{% if %}", "{{ ''.__class__.__mro__ }}", None],
-    ids=["unknown", "broken", "unsafe", "missing"],
+    ["{{ nothing }}", "{% if %}", "{{ ''.__class__.__mro__ }}", "{{ 1 / 0 }}", "{{ version + 1 }}", None],
+    ids=["unknown", "broken", "unsafe", "division", "types", "missing"],
 )
 def test_a_template_that_cannot_be_filled_in_is_named(
     content: str | None, result: Result, tmp_path: Path
@@ -60,6 +60,19 @@ def test_a_template_that_cannot_be_filled_in_is_named(
         own.write_text(content)
     with pytest.raises(InputError, match=r"own\.txt: cannot be filled in"):
         text.text(result, Heading(template=own))
+
+
+@pytest.mark.parametrize(
+    ("heading", "message"),
+    [
+        (Heading(label="Trial \udcff"), r"'Trial \\udcff': a label that is not in UTF-8"),
+        (Heading(followup="\udcff"), "a label that is not in UTF-8"),
+        (Heading(template=Path("nowhere.txt")), "nowhere.txt: cannot be filled in"),
+    ],
+)
+def test_what_cannot_be_said_is_known_before_any_work(heading: Heading, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        heading.check()
 
 
 def test_what_is_besides_new_lesions_is_counted(result: Result) -> None:
