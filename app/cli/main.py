@@ -11,7 +11,7 @@ import click
 
 from .. import __version__
 from ..errors import InputError, refused_by_system
-from ..files import check_apart, check_free
+from ..files import check_apart, check_free, writing_set
 from . import speech
 from .options import WEIGHTS, fast_option, machine_options, scan_options, strict_option
 from .speech import speech_options
@@ -284,9 +284,12 @@ def demo(output: Path, device: str, threads: int | None, weights: Path) -> None:
         "Drawing a made-up patient: baseline in 3-mm slices, noisy and turned; follow-up in 1-mm voxels."
     )
     patient = phantom.make_phantom()
-    for image, path in zip((patient.baseline, patient.followup, patient.new_lesions), drawn, strict=True):
-        storage.write(image, path)
-    result = segmenter.segment_files(Scan(drawn[0]), Scan(drawn[1]), outputs)
+    with writing_set({path.name: path for path in drawn}) as unfinished:
+        images = patient.baseline, patient.followup, patient.new_lesions
+        for image, path in zip(images, unfinished.values(), strict=True):
+            storage.write(image, path)
+        baseline, followup, _ = map(Scan, unfinished.values())
+        result = segmenter.segment_files(baseline, followup, outputs)
 
     truth = grids.array(patient.new_lesions) > 0
     for title, found in (

@@ -3,6 +3,8 @@
 import struct
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import InputError
 from . import metaimage, nifti, nrrd
 from .content import Header
@@ -44,11 +46,12 @@ def read(path: Path) -> Header:
     """
     suffix = suffix_of(path)
     try:
-        if suffix == ".nrrd":
-            return nrrd.read(path)
-        if suffix == ".mha":
-            return metaimage.read(path)
-        return nifti.read(path, packed=suffix == ".nii.gz")
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused as infinite
+            if suffix == ".nrrd":
+                return nrrd.read(path)
+            if suffix == ".mha":
+                return metaimage.read(path)
+            return nifti.read(path, packed=suffix == ".nii.gz")
     except (KeyError, ValueError, OverflowError, struct.error) as error:
         raise InputError(
             f"{path}: a damaged header ({str(error)[:80]!r}); wanted an image in the format that "

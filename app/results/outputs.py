@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
-from ..files import write_bytes, writing
+from ..files import write_bytes, writing, writing_set
 from ..images import grids, headers, storage
 from ..images.scan import Scan
 from ..method.preprocessing import Pair
@@ -211,16 +211,17 @@ def write_prepared(pair: Pair, aligned: Aligned, folder: Path) -> None:
     """Write all of PREPARED: a prepared pair, its brain mask, both transforms (from middle space to each
     scan, in ITK's text format) and a picture.
     """
-    storage.write(grids.like(pair.baseline, pair.grid), folder / "baseline.nii.gz")
-    storage.write(grids.like(pair.followup, pair.grid), folder / "followup.nii.gz")
-    storage.write(grids.like(pair.brain, pair.grid), folder / "brain.nii.gz", meaning=meaning.BRAIN)
-    for transform, name in (
-        (aligned.to_baseline, "to_baseline.tfm"),
-        (aligned.to_followup, "to_followup.tfm"),
-    ):
-        with writing(folder / name, partial(_holds, transform=transform)) as unfinished:
-            sitk.WriteTransform(transform, str(unfinished))
-    write_bytes(picture.png(picture.overview(pair)), folder / "picture.png")
+    with writing_set({name: folder / name for name in PREPARED}) as unfinished:
+        storage.write(grids.like(pair.baseline, pair.grid), unfinished["baseline.nii.gz"])
+        storage.write(grids.like(pair.followup, pair.grid), unfinished["followup.nii.gz"])
+        storage.write(grids.like(pair.brain, pair.grid), unfinished["brain.nii.gz"], meaning=meaning.BRAIN)
+        for transform, name in (
+            (aligned.to_baseline, "to_baseline.tfm"),
+            (aligned.to_followup, "to_followup.tfm"),
+        ):
+            with writing(unfinished[name], partial(_holds, transform=transform)) as path:
+                sitk.WriteTransform(transform, str(path))
+        write_bytes(picture.png(picture.overview(pair)), unfinished["picture.png"])
 
 
 def _holds(path: Path, transform: sitk.Transform) -> bool:

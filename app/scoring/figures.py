@@ -48,12 +48,6 @@ def write_all(raters: Raters, summary: Summary, output: Path) -> None:
             figure.savefig(unfinished, format="png", dpi=dots_per_inch)
 
 
-def remove_all(output: Path) -> None:
-    """Remove the figures of an earlier evaluation."""
-    for name in NAMES:
-        (output / f"{name}.png").unlink(missing_ok=True)
-
-
 def draw_all(raters: Raters, summary: Summary) -> dict[str, "Figure"]:
     """{name: figure}; ROC curves, ranking, comparisons and calibration only where there are any."""
     shown = {rater: part for rater, part in summary["raters"].items() if rater != ALL_EXPERTS}

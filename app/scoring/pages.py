@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import check_apart, check_free, write_bytes
+from ..files import aside, check_apart, check_free, write_bytes, writing_set
 from . import figures, tables
 from .statistics import RESAMPLES, SEED
 from .summary import GROUPS, OFFICIAL, Raters, Summary, summarise
@@ -53,19 +53,25 @@ SUMMARY_FIELDS = (
 
 
 def write_evaluation(raters: Raters, expected: dict[str, set[str]], output: Path) -> None:
-    """Write everything; figures need matplotlib. `expected`: {rater: the cases that it should have}.
+    """Write everything, or nothing; figures need matplotlib. `expected`: {rater: its cases}.
 
-    Figures and the table of calibration that an earlier evaluation left in the folder are removed, so that
-    all files there belong together. Raises InputError if the folder cannot be written.
+    The files of an earlier evaluation in the folder go, so that all files there belong together. Raises
+    InputError if the folder cannot be written.
     """
     summary = summarise(raters, expected)
-    tables.write_tables([score for own in raters.values() for score in own], output)
-    tables.write_csv(output / "summary.csv", SUMMARY_FIELDS, summary_lines(summary))
-    _write_text(output / "summary.json", json.dumps(_finite(summary), indent=1) + "\n")
-    _write_text(output / "summary.md", summary_page(summary))
-    figures.remove_all(output)
-    if figures.available():
-        figures.write_all(raters, summary, output)
+    with aside(output) as folder:
+        tables.write_tables([score for own in raters.values() for score in own], folder)
+        tables.write_csv(folder / "summary.csv", SUMMARY_FIELDS, summary_lines(summary))
+        _write_text(folder / "summary.json", json.dumps(_finite(summary), indent=1) + "\n")
+        _write_text(folder / "summary.md", summary_page(summary))
+        if figures.available():
+            figures.write_all(raters, summary, folder)
+        for path in _names(output):
+            path.unlink(missing_ok=True)
+        written = {path.name: path for path in _names(output) if (folder / path.name).is_file()}
+        with writing_set(written) as unfinished:
+            for name, path in unfinished.items():
+                (folder / name).replace(path)
 
 
 def check_output(output: Path, earlier: Iterable[Path]) -> None:

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from ..arrays import Labels
 from ..errors import InputError
-from ..files import check_apart, write_bytes
+from ..files import check_apart, write_bytes, writing_set
 from ..images import grids, storage
 from . import distances, metrics
 from .distances import Spacing
@@ -172,21 +172,25 @@ def as_screen(measures: Measures) -> str:
 def write_files(
     results: dict[str, Measures], base: str, text: bool, xml: bool, masks: Iterable[Path] = ()
 ) -> None:
-    """Write `<base>_global.txt` and `.xml`, and those of the clusters.
+    """Write `<base>_global.txt` and `.xml`, and those of the clusters, all or none.
 
     Raises InputError if the folder cannot be written, if a file would take the place of one of `masks`, or if
     XML cannot hold the name.
     """
     if xml and NO_XML.search(_last(base)):
         raise InputError(f"{base!a}: a name that XML cannot hold; wanted another, or text alone (-T)")
-    suffixes = [*([".txt"] if text else []), *([".xml"] if xml else [])]
-    check_apart((Path(f"{base}_{part}{suffix}") for part in results for suffix in suffixes), masks)
+    contents = {}
     for part, measures in results.items():
         name = f"{base}_{part}"
         if text:
-            _write(Path(f"{name}.txt"), as_text(measures))
+            contents[f"{name}.txt"] = as_text(measures)
         if xml:
-            _write(Path(f"{name}.xml"), as_xml(measures, _last(name)))
+            contents[f"{name}.xml"] = as_xml(measures, _last(name))
+    paths = {name: Path(name) for name in contents}
+    check_apart(paths.values(), masks)
+    with writing_set(paths) as unfinished:
+        for name, content in contents.items():
+            write_bytes(content.encode(), unfinished[name])
 
 
 def _last(name: str) -> str:
@@ -283,7 +287,3 @@ def _printed(name: str, measures: Measures) -> str:
     if name not in measures:
         return ""
     return "-nan" if name in DIVISIONS and math.isnan(measures[name]) else f"{measures[name]:f}"
-
-
-def _write(path: Path, text: str) -> None:
-    write_bytes(text.encode(), path)

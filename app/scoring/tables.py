@@ -42,14 +42,12 @@ Item = TypeVar("Item")
 
 
 def write_tables(scores: Sequence[Score], output: Path) -> None:
-    """Write the three tables; calibration.csv only where there are probability maps, else there is none."""
+    """Write the three tables; calibration.csv only where there are probability maps."""
     write_csv(output / CASES, CASE_FIELDS, map(_case_cells, scores))
     write_csv(output / LESIONS, LESION_FIELDS, (cells for score in scores for cells in _lesion_cells(score)))
     bins = [cells for score in scores for cells in _bin_cells(score)]
     if bins:
         write_csv(output / CALIBRATION, CALIBRATION_FIELDS, bins)
-    else:
-        (output / CALIBRATION).unlink(missing_ok=True)
 
 
 def write_csv(path: Path, fields: Sequence[str], lines: Iterable[Cells]) -> None:

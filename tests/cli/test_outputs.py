@@ -1,5 +1,6 @@
 """No command writes on what it did not make, and what it writes is whole or absent."""
 
+import errno
 import resource
 import shutil
 import subprocess
@@ -9,10 +10,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from app import phantom, pipeline
 from app.cli.main import main
 from app.files import locked
+from app.phantom import Phantom
 from tests.cli.test_cli import QUICK
 from tests.conftest import REPOSITORY
+from tests.results.made_up_result import make_result
+from tests.scoring.challenge import lay_out
 
 OTHERS = {
     "-o": "mask.nii.gz",
@@ -147,6 +152,54 @@ def test_a_file_cut_by_a_limit_leaves_nothing(
     assert done.stderr.splitlines()[-1].startswith("Error: ")
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "last"),
+    [
+        ("score", "b_global.xml"),
+        ("evaluate", "summary.md"),
+        ("prepare", "picture.png"),
+        ("demo", "run.json"),
+    ],
+)
+def test_a_disk_that_fails_at_the_last_file_leaves_none(
+    command: str,
+    last: str,
+    patient: Phantom,
+    scans: tuple[Path, Path],
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second time all are there, as it does not fail any more."""
+    predicted, references = lay_out(tmp_path)
+    mask, output = next(references.rglob("*.nii.gz")), tmp_path / "out"
+    found = make_result()
+    monkeypatch.setattr(phantom, "make_phantom", lambda: patient)
+    monkeypatch.setattr(pipeline, "prepare", lambda *_arguments: (found.aligned, found.pair))
+    monkeypatch.setattr(pipeline, "segment", lambda *_arguments: found)
+    rename = Path.replace
+
+    def full(path: Path, target: Path) -> Path:
+        if target == output / last:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(path, target)
+
+    arguments: dict[str, tuple[object, ...]] = {
+        "score": ("-i", mask, "-r", mask, "-o", output / "b", "-X", "-T"),
+        "evaluate": ("--predictions", predicted, "--references", references, "--output", output),
+        "prepare": ("-t1", scans[0], "-t2", scans[1], "--weights", weights, "-o", output),
+        "demo": ("--weights", weights, "--output", output),
+    }
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", full)
+        failed = _run(command, *arguments[command])
+    assert failed.exit_code == 1
+    assert "out: cannot be written (No space left on device)" in failed.stderr
+    assert not output.exists()
+    assert _run(command, *arguments[command]).exit_code == 0
+    assert (output / last).is_file()
 
 
 def test_evaluate_writes_on_no_stranger_s_file_and_on_no_evaluation_that_it_reads(tmp_path: Path) -> None:

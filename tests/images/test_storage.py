@@ -25,6 +25,12 @@ def test_written_values_read_back(scan: sitk.Image, tmp_path: Path, suffix: str)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]  # nothing left aside
 
 
+def test_nan_is_written_as_it_is(tmp_path: Path) -> None:
+    values = np.where(NOISE > 5, np.nan, NOISE)
+    storage.write(sitk.GetImageFromArray(values), tmp_path / "scan.nii")
+    np.testing.assert_array_equal(np.asanyarray(nibabel.load(tmp_path / "scan.nii").dataobj).T, values)
+
+
 def test_geometry_is_copied_bit_for_bit(scan: sitk.Image, tmp_path: Path) -> None:
     source, target = tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz"
     storage.write(scan, source)
