@@ -132,7 +132,7 @@ def segment_case(case: Case, output: Path, segmenter: Segmenter) -> Outcome:
         segmenter.segment_files(*scans, outputs, doubt=case.doubt, aside=output)
         return Outcome(case.name, record.read_record(wanted["record"]))
     except (InputError, OSError) as error:
-        if isinstance(error, OSError) and error.filename is None:  # none of the patient's files
+        if isinstance(error, OSError) and str(error.filename) not in words:  # none of the patient's files
             raise
         with suppress(InputError):
             _remove(outputs)

@@ -618,6 +618,17 @@ def test_a_path_that_the_system_refuses_fails_its_patient(
     assert outcome.problem.startswith("follow-up: File name too long; wanted ")
 
 
+def test_what_the_system_refuses_besides_is_an_error_that_names_no_folder(
+    case: Case, segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_named: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(tmp_path / "library"))
+
+    monkeypatch.setattr(Segmenter, "segment_files", refuse)
+    with pytest.raises(FileNotFoundError):  # `outcome_of` says it without the path
+        cohort.segment_case(case, tmp_path / "output", segmenter)
+
+
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="root alone can become another user")
 def test_results_of_another_user_are_one_line_and_stay(
     case: Case, segmenter: Segmenter, tmp_path: Path
