@@ -5,20 +5,31 @@ ARG BASE_IMAGE=nvidia/cuda:13.0.1-base-ubuntu24.04
 FROM ${BASE_IMAGE} AS build
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends python3 python3-venv \
+    && apt-get install --yes --no-install-recommends binutils python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
-COPY requirements.txt /tmp/requirements.txt
-# For an image without CUDA: https://download.pytorch.org/whl/cpu
+COPY locks /tmp/locks
+# cuda, or cpu: torch for CPUs alone, whose files https://download.pytorch.org/whl/cpu has.
+ARG TORCH=cuda
 ARG PIP_EXTRA_INDEX_URL
-# What only compiling or testing needs is left out: triton, pip, C++ headers, the packages' own tests.
-RUN python3 -m venv /opt/venv \
-    && /opt/venv/bin/pip install --no-cache-dir --requirement /tmp/requirements.txt \
-    && /opt/venv/bin/pip uninstall --yes triton pip \
-    && rm -rf /opt/venv/lib/python3*/site-packages/torch/include /opt/venv/lib/python3*/site-packages/torch/test \
-    && find /opt/venv -type f -path "*/torch/bin/*" ! -name torch_shm_manager -delete \
-    && find /opt/venv -type d -name tests -prune -exec rm -rf {} +
+# Each file is checked against its SHA-256. pip has an environment of its own, which stays behind.
+RUN python3 -m venv /opt/pip \
+    && python3 -m venv --without-pip /opt/venv \
+    && /opt/pip/bin/pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-deps --only-binary=:all: \
+        --require-hashes --requirement /tmp/locks/packages.txt --requirement "/tmp/locks/torch-${TORCH}.txt"
+# What only compiling or testing needs is left out: C++ headers, torch's compiler, tests; and gdcm's libraries under the
+# two of three names that nobody asks for. Names of inner functions leave torch's largest libraries in the variant that
+# the tests run. Bytecode is kept of what is imported.
+RUN packages=$(echo /opt/venv/lib/python3*/site-packages) \
+    && rm -rf "$packages"/torch/include "$packages"/torch/test \
+        "$packages"/torch/_inductor "$packages"/torch/_dynamo \
+        "$packages"/_gdcm/lib*.so "$packages"/_gdcm/lib*.so.[0-9].[0-9].[0-9] \
+    && find "$packages/torch/bin" -type f ! -name torch_shm_manager -delete \
+    && find /opt/venv -type d -name tests -prune -exec rm -rf {} + \
+    && if [ "${TORCH}" = cpu ]; then strip --strip-unneeded "$packages"/torch/lib/libtorch_cpu.so "$packages"/torch/lib/libtorch_python.so; fi \
+    && /opt/venv/bin/python -c "import click, gdcm, highdicom, jinja2, matplotlib.figure, matplotlib.backends.backend_pdf, \
+        scipy.ndimage, scipy.optimize, SimpleITK, torch"
 
-# What is in it: names, versions and licences of the Python packages, CycloneDX.
+# What is in it: names, versions and licences of the Python packages, CycloneDX. Nothing else of this stage is kept.
 FROM build AS sbom
 ARG CYCLONEDX_VERSION=7.5.0
 RUN python3 -m venv /opt/sbom \
@@ -43,7 +54,8 @@ RUN apt-get update \
 COPY --from=build /opt/venv /opt/venv
 COPY --from=anima /opt/anima /opt/anima
 COPY --from=sbom /opt/sbom/sbom.json /opt/ms-new-lesions/sbom.json
-COPY LICENSE requirements.txt /opt/ms-new-lesions/
+COPY LICENSE /opt/ms-new-lesions/
+COPY locks /opt/ms-new-lesions/locks
 COPY weights /opt/ms-new-lesions/weights
 COPY app /opt/ms-new-lesions/app
 COPY --chmod=755 entrypoint.sh /usr/local/bin/ms-new-lesions

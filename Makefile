@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' app/__init__.py)
 export MSNL_DATA ?= ../shared/data
 
-.PHONY: setup demo picture test coverage test-all check train-tiny fuzz niivue image image-test slurm-test gpu-check sbom peers clean
+.PHONY: setup demo picture test coverage test-all check train-tiny fuzz niivue image image-test locks slurm-test gpu-check sbom peers clean
 
 setup: $(VENV)/for-developers
 
@@ -66,6 +66,16 @@ image:
 image-test: setup
 	tests/container/build.sh
 	$(PYTHON) -m pytest -m "container and not slow" tests/container
+
+# Which files does the image install? Their SHA-256, again from PyPI; versions that fit stay. torch-cpu.txt says where its own are from.
+# Left out is what torch asks for to compile networks, which this program never does.
+LOCK = $(VENV)/bin/uv pip compile --quiet --generate-hashes --only-binary :all: \
+    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --constraints requirements.txt \
+    $(foreach each,triton sympy mpmath networkx setuptools,--no-emit-package $(each)) --custom-compile-command "make locks"
+locks: setup
+	$(PYTHON) -m pip install --quiet --group locks
+	grep -v '^torch==' requirements.txt | $(LOCK) --group image --output-file locks/packages.txt -
+	grep '^torch==' requirements.txt | $(LOCK) --output-file locks/torch-cuda.txt -
 
 # The lines of docs/cluster.md, on a Slurm of one node; as root on Debian, where it installs what it needs.
 slurm-test: setup

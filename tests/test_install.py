@@ -52,7 +52,8 @@ def test_the_files_that_repeat_the_version_have_this_one() -> None:
 
 def test_the_image_s_and_the_developers_versions_lie_in_the_ranges_of_who_installs() -> None:
     exact = _pins((REPOSITORY / "requirements.txt").read_text(encoding="utf-8").splitlines())
-    exact |= _pins(PROJECT["dependency-groups"]["dev"])
+    groups = PROJECT["dependency-groups"]
+    exact |= _pins([each for each in groups["dev"] + groups["image"] if isinstance(each, str)])
     extras = PROJECT["project"]["optional-dependencies"]
     ranges = [*PROJECT["project"]["dependencies"], *(each for extra in extras.values() for each in extra)]
     outside = [

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 image=localhost/ms-new-lesions:test
-standin=localhost/ms-new-lesions-base:bookworm
+standin=localhost/ms-new-lesions-base:bookworm-slim
 options=(--tag "$image" --build-arg "COMMIT=$(git describe --always --dirty --abbrev=40 --exclude '*')"
     --build-arg "CREATED=$(date --utc +%Y-%m-%dT%H:%M:%SZ)")
 
@@ -30,16 +30,22 @@ if ! podman image exists "$standin"; then
     settings=$(mktemp)
     printf '[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n' >"$settings"
     [ ! -d "$wheels" ] || echo "find-links = $wheels" >>"$settings"
-    # the apt setting is that of Docker's own Debian and Ubuntu images
+    # the apt setting, and what is left out, are those of Docker's own Debian and Ubuntu images
     # shellcheck disable=SC2016 # mmdebstrap fills in "$1"
-    mmdebstrap --variant=minbase --include=ca-certificates \
+    mmdebstrap --variant=minbase --include=ca-certificates,usr-is-merged \
         --customize-hook='upload /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt' \
         --customize-hook="upload $settings /etc/pip.conf" \
         --customize-hook='chmod 644 "$1/etc/pip.conf"' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' --customize-hook='rm -f "$1"/var/cache/apt/*.bin' \
         --customize-hook='echo "Dir::Cache::pkgcache \"\"; Dir::Cache::srcpkgcache \"\";" >"$1/etc/apt/apt.conf.d/docker-clean"' \
         bookworm - | podman import --quiet - "$standin"
     rm "$settings"
 fi
-[ ! -d "$wheels" ] || options+=(--volume "$wheels:$wheels:ro")
-buildah build --format docker --layers --network host --build-arg "BASE_IMAGE=$standin" \
+if [ -d "$wheels" ]; then
+    options+=(--volume "$wheels:$wheels:ro")
+else
+    options+=(--build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu)
+fi
+buildah build --format docker --layers --network host --build-arg TORCH=cpu --build-arg "BASE_IMAGE=$standin" \
     --build-arg "BASE_DIGEST=$(podman image inspect --format '{{.Digest}}' "$standin")" "${options[@]}" .

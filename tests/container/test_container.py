@@ -10,15 +10,15 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from app import __version__, phantom
+from app import __version__
 from app.__main__ import MALLOC
-from app.images import storage
 from benchmarks.engine import IMAGE, NOTHING_ALLOWED, UID, Engine, folder_of_the_caller
 from tests.conftest import REPOSITORY
 from tests.images.bad_files import write_bad_file
@@ -26,23 +26,6 @@ from tests.images.bad_files import write_bad_file
 container = pytest.mark.container
 PAIR = "open_ms_data/longitudinal/raw/patient01/study{}_FLAIR.nii.gz"
 CPUS = "--cpus=1"  # one thread inside as outside, so that the bits may be compared
-
-
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine.find()
-
-
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the middle slab of the demo's patient in 3-mm voxels, named as in MSSEG-2."""
-    folder = tmp_path_factory.mktemp("scans")
-    patient = phantom.make_phantom(spacing_mm=3.0)
-    for name, scan in (("flair_time01.nii.gz", patient.baseline), ("flair_time02.nii.gz", patient.followup)):
-        slices = scan.GetSize()[2]
-        storage.write(scan[:, :, int(0.45 * slices) : int(0.75 * slices)], folder / name)
-    folder.chmod(0o755)  # the container's user is another
-    return folder
 
 
 @pytest.fixture
@@ -79,6 +62,36 @@ def test_what_the_dockerfile_repeats_is_the_same_there() -> None:
     cyclonedx = re.search(r"ARG CYCLONEDX_VERSION=(.+)", dockerfile)
     assert cyclonedx
     assert f"cyclonedx-bom=={cyclonedx[1]}" in (REPOSITORY / "pyproject.toml").read_text()
+
+
+def _plain(name: str) -> str:
+    """One spelling of a package's name."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _locked(name: str) -> dict[str, str]:
+    """{package: version} of a lock file."""
+    text = (REPOSITORY / "locks" / name).read_text()
+    return {_plain(package): version for package, version in re.findall(r"^(\S+)==(\S+)", text, re.M)}
+
+
+def test_the_locks_hold_what_is_asked_for_and_a_hash_for_each() -> None:
+    groups = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["dependency-groups"]
+    wanted = [*(REPOSITORY / "requirements.txt").read_text().splitlines(), *groups["image"]]
+    pinned = {_plain(pin.split("==")[0]): pin.split("==")[1] for pin in wanted if "==" in pin}
+    unused = {"sympy", "mpmath", "networkx", "setuptools"}  # torch compiles with them
+    locked = _locked("packages.txt")
+    assert pinned.keys() - locked.keys() == unused | {"torch"}
+    assert {package: locked[package] for package in pinned.keys() & locked.keys()}.items() <= pinned.items()
+    assert _locked("torch-cuda.txt")["torch"] == pinned["torch"]
+    assert _locked("torch-cpu.txt")["torch"] == pinned["torch"] + "+cpu"
+    assert _locked("torch-cuda.txt").items() - {"torch": pinned["torch"]}.items() >= {
+        (package, locked[package]) for package in ("jinja2", "filelock", "fsspec")
+    }
+    for name in ("packages.txt", "torch-cpu.txt", "torch-cuda.txt"):
+        lines = (REPOSITORY / "locks" / name).read_text().replace("\\\n", " ").splitlines()
+        pins = [line for line in lines if line[:1] not in ("#", " ", "")]
+        assert all("--hash=sha256:" in pin for pin in pins)
 
 
 @pytest.mark.parametrize("missing", ["ANIMA_SHA256", "ANIMA_SCRIPTS_COMMIT", "ANIMA_DATA_COMMIT"])
@@ -130,7 +143,7 @@ def test_the_image_holds_the_weights_and_nothing_to_build_or_test_with(engine: E
         "ls /opt/ms-new-lesions; command -v gcc cc make pip; find / -xdev -type d -name tests",
         options=("--entrypoint=/bin/sh",),
     )
-    assert listed.stdout.split() == [*("LICENSE", "app", "requirements.txt", "sbom.json", "weights")]
+    assert listed.stdout.split() == ["LICENSE", "app", "locks", "sbom.json", "weights"]
 
 
 @container
@@ -138,11 +151,34 @@ def test_the_image_s_bill_of_materials_lists_what_is_installed(engine: Engine) -
     shown = engine.run("/opt/ms-new-lesions/sbom.json", options=("--entrypoint=cat",))
     bill = json.loads(shown.stdout)
     assert bill["bomFormat"] == "CycloneDX"
-    listed = {f"{part['name']}=={part['version']}".lower() for part in bill["components"]}
-    wanted = (REPOSITORY / "requirements.txt").read_text().splitlines()
-    pinned = {line.lower() for line in wanted if "==" in line}
-    assert {pin for pin in pinned if not pin.startswith("torch==")} <= listed
-    assert any(part.startswith("torch==") for part in listed)  # '+cpu' where the image is for CPUs
+    listed = {_plain(part["name"]): part["version"] for part in bill["components"]}
+    torch = "torch-cpu.txt" if listed["torch"].endswith("+cpu") else "torch-cuda.txt"
+    assert listed == _locked("packages.txt") | _locked(torch)
+
+
+@container
+def test_the_image_for_cpus_is_small(engine: Engine) -> None:
+    """Below 1.2 GB on the base that the page names, ubuntu:24.04, which has 0.08 GB."""
+    if engine.run(
+        "-c", "ls /opt/venv/lib/python3*/site-packages/nvidia", options=("--entrypoint=/bin/sh",)
+    ).stdout:
+        pytest.skip("an image for GPUs: torch brings 3 GB of CUDA libraries")
+    base = engine.image()["Config"]["Labels"]["org.opencontainers.image.base.name"]
+    sizes = engine.call("image", "inspect", "--format={{.Size}}", IMAGE, base).stdout.split()
+    assert int(sizes[0]) - int(sizes[1]) + 0.08e9 < 1.2e9
+
+
+@container
+def test_the_health_check_loads_the_program_and_compares_the_weights(engine: Engine, tmp_path: Path) -> None:
+    described = engine.image()
+    check = (described.get("Healthcheck") or described["Config"]["Healthcheck"])["Test"]
+    assert check[0] == "CMD"
+    asked = ("--entrypoint=" + check[1],)
+    assert engine.run(*check[2:], options=asked).returncode == 0
+    (tmp_path / "lesions1.pt").write_bytes(b"others")
+    (tmp_path / "lesions1.pt").chmod(0o644)
+    other = f"-v={tmp_path}/lesions1.pt:/opt/ms-new-lesions/weights/lesions1.pt:ro"
+    assert engine.run(*check[2:], options=(*asked, other)).returncode != 0
 
 
 @container

@@ -5,6 +5,7 @@ app/dicom.py must find.
 from pathlib import Path
 from typing import Any
 
+import gdcm
 import numpy as np
 import pydicom
 import SimpleITK as sitk
@@ -118,6 +119,22 @@ def edit(path: Path, **values: Any) -> None:
             if keyword == "SOPInstanceUID":
                 header.file_meta.MediaStorageSOPInstanceUID = value
     header.save_as(path)
+
+
+def pack(source: Path, target: Path, syntax: pydicom.uid.UID) -> None:
+    """Write a file with its pixels packed, by GDCM."""
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(source))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(str(syntax))))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFileName(str(target))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
 
 
 def _header(

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import gdcm
 import highdicom as hd
 import numpy as np
 import pydicom
@@ -26,7 +25,7 @@ from app.errors import InputError
 from app.images import dicom, grids, storage
 from app.images.scan import Scan
 from tests.conftest import REPOSITORY
-from tests.images.dicom_files import SECRETS, edit, write_enhanced, write_series
+from tests.images.dicom_files import SECRETS, edit, pack, write_enhanced, write_series
 
 
 def _assert_same_scan(found: sitk.Image, scan: sitk.Image, rounding: float) -> None:
@@ -135,24 +134,9 @@ def test_packed_pixels_are_unpacked(syntax: pydicom.uid.UID, scan: sitk.Image, t
     plain, packed = tmp_path / "plain", tmp_path / "packed"
     packed.mkdir()
     for file in write_series(scan, plain):
-        _pack(file, packed / file.name, syntax)
+        pack(file, packed / file.name, syntax)
     assert {pydicom.dcmread(file).file_meta.TransferSyntaxUID for file in packed.iterdir()} == {syntax}
     _assert_same_scan(dicom.find(packed).read(), dicom.find(plain).read(), rounding=0.0)
-
-
-def _pack(source: Path, target: Path, syntax: pydicom.uid.UID) -> None:
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(source))
-    assert reader.Read()
-    change = gdcm.ImageChangeTransferSyntax()
-    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(str(syntax))))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    writer = gdcm.ImageWriter()
-    writer.SetFileName(str(target))
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    assert writer.Write()
 
 
 @pytest.mark.parametrize(
