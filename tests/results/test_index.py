@@ -9,8 +9,8 @@ import pytest
 
 from app.results import index, picture, report
 from app.results.index import Row
+from tests.results.browser import Page, open_browser
 from tests.results.made_up_result import make_result, without_lesions
-from tests.results.test_page import Page, _browser
 from tests.results.test_record import DONE
 
 NONE = replace(
@@ -63,7 +63,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         (folder / name).mkdir()
         (folder / name / "thumbnails.png").write_bytes(picture.png(np.full((80, 80), 200, dtype=np.uint8)))
     (folder / "index.html").write_text(index.page(ROWS, 4), encoding="utf-8")
-    for browser in _browser(tmp_path_factory.mktemp("profile")):
+    for browser in open_browser(tmp_path_factory.mktemp("profile")):
         browser.driver.get(Path(folder / "index.html").as_uri())
         yield browser
 
