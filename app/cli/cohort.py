@@ -123,8 +123,9 @@ def do(
 
     def show() -> None:
         if not alone:
-            cohort.write_index(ended, cases, output, followed)
+            # the table first: it tells the next run that the page is ours
             cohort.write_summary(ended, output / cohort.SUMMARY)
+            cohort.write_index(ended, cases, output, followed)
 
     with ExitStack() as stack:
         for name in [f".run-{patient}" for patient in sorted(alone)] or [".run"]:

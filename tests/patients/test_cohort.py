@@ -331,6 +331,26 @@ def test_jobs_are_done_side_by_side_and_the_summary_is_kept_current(
     assert list(_summary(output)) == ["A", "B", "C", "D"]
 
 
+@pytest.mark.parametrize("writes", ["write_summary", "write_index"])
+def test_a_run_that_was_killed_between_its_table_and_its_page_goes_on(
+    writes: str,
+    scans: tuple[Path, Path],
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Killed twice at one place: the second time, too, it got as far."""
+
+    def killed(*_arguments: object) -> None:
+        raise SystemExit(128 + signal.SIGKILL)
+
+    patients = _patients(tmp_path / "patients", scans, "a")
+    monkeypatch.setattr(cohort, writes, killed)
+    for _ in range(2):
+        result = _run("--input", patients, "--output", tmp_path / "output", "--weights", weights)
+        assert result.exit_code == 128 + signal.SIGKILL, result.output
+
+
 @pytest.mark.parametrize(
     ("jobs", "stop", "code"),
     [
