@@ -62,8 +62,17 @@ def test_a_line_of_prose_has_at_most_100_columns(document: Path) -> None:
 
 
 def test_the_readme_s_numbers_are_those_of_the_card() -> None:
-    readme, card = ((REPOSITORY / name).read_text() for name in ("README.md", "weights/MODEL_CARD.md"))
-    said = re.search(r"F1 (0\.\d+), Dice (0\.\d+), and (0\.\d+) false lesions a\npair without change", readme)
+    readme, card = (
+        " ".join((REPOSITORY / name).read_text().split()) for name in ("README.md", "weights/MODEL_CARD.md")
+    )
+    said = re.search(
+        r"Of (\d+) lesions painted .* (0\.\d+) were found at half a false mark a pair: (0\.\d+) of those of "
+        r"100 mm³ and more, (0\.\d+) of 30 to 100",
+        readme,
+    )
     assert said
-    assert f"mean F1 {said[1]}, Dice {said[2]} where lesions are new" in card
-    assert f"{said[3]} false lesions a pair without change" in card
+    assert re.search(
+        rf"painted lesions found: {said[2]} \([^)]*\) of {said[1]}; 0\.[45]\d false marks a pair", card
+    )
+    assert f"100 and more mm^3: {said[3]} (" in card
+    assert f"30 to 100 mm^3: {said[4]} (" in card

@@ -1,19 +1,22 @@
 """The model card of a weights folder, from what the checkpoints carry and what validation printed."""
 
+import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.files import writing
 from app.method import checkpoint
+from app.method.checkpoint import Checkpoint
 from training import operating_points
 
 LIMITS = """## Intended use and limits
 Research only: not a medical device, not for diagnosis or treatment. Two FLAIR scans of one adult,
 as README.md says; a reader must check what is marked and what is not. Where the operating point or
-the checkpoint was chosen on the cases below, expect less on others. Lesions smaller than the
-minimum volume are dropped. Scanners, protocols and diseases that the data do not contain were not
-tried.
+the checkpoint was chosen on the cases below, expect less on others. The open pairs are of four
+patients. Where each patient is judged by the networks that did not see him, the mean of all, which
+is what users get, is not judged. Lesions smaller than the minimum volume are dropped. Scanners,
+protocols and diseases that the data do not contain were not tried.
 """
 
 
@@ -23,17 +26,26 @@ def brain_lines(path: Path) -> list[str]:
         return []
     loaded = checkpoint.load(path)
     p = loaded.provenance
-    return [
-        f"## Brain extraction, `{path.name}`",
-        f"SHA-256 {loaded.sha256}; {p['date']}, commit {p['commit'][:8]}; data: {p['data']}.",
-        f"Made by `{p['command']}`.",
-        "The brain masks of HD-BET that it learnt from cannot be fetched, so this file cannot be "
-        "made again bit for bit.",
-        "`training/train.sh --brain` trains the same network from open data alone: label maps, and "
-        "scans with their data",
-        "set's own masks. How good it is: `python -m benchmarks.brain` (benchmarks/RESULTS.md).",
-        "",
-    ]
+    said = (
+        f"SHA-256 {loaded.sha256}; {p['date']}, commit {p['commit'][:8]}; data: {p['data']}. The brain masks "
+        "of HD-BET that it learnt from cannot be fetched, so this file cannot be made again bit for bit. "
+        "`training/train.sh --brain` trains the same network from open data alone: label maps, and scans "
+        "with their data set's own masks. How good it is: `python -m benchmarks.brain` "
+        "(benchmarks/RESULTS.md). Made by"
+    )
+    return [f"## Brain extraction, `{path.name}`", _wrapped(said), "```", p["command"], "```", ""]
+
+
+def _wrapped(prose: str) -> str:
+    return textwrap.fill(prose, 100, break_long_words=False, break_on_hyphens=False)
+
+
+def data_of(networks: Mapping[str, Checkpoint]) -> str:
+    """What {name: network} were trained on, in one sentence."""
+    data = {name: one.provenance["data"] for name, one in networks.items()}
+    if len(set(data.values())) == 1:
+        return str(next(iter(data.values())))
+    return "; ".join(f"{name}: {own}" for name, own in data.items())
 
 
 def write(weights: Path, validation: Sequence[str]) -> None:
@@ -62,7 +74,7 @@ def write(weights: Path, validation: Sequence[str]) -> None:
         "| Input | both scans through `app.method.preprocessing` at "
         f"{first.config.preprocess.spacing_mm} mm, windows of {first.config.windows.side}^3 voxels |",
         f"| Operating point | {operating_points.in_words(point)} (`app.config.OperatingPoint`) |",
-        f"| Data | {first.provenance['data']} |",
+        f"| Data | {data_of({path.name: fold for path, fold in zip(paths, folds, strict=True)})} |",
         "| Card | written by `python -m training.validate --card`, "
         f"{time.strftime('%Y-%m-%d', time.gmtime())} |",
         "",
@@ -78,8 +90,10 @@ def write(weights: Path, validation: Sequence[str]) -> None:
     lines += [
         "",
         "## Validation",
-        "On the network's grid, of patients that it was not trained on; what the rows mean is in "
-        "training/README.md.",
+        _wrapped(
+            "On the network's grid, of patients that it was not trained on; what the rows mean is in "
+            "training/README.md."
+        ),
         "",
         "```",
         *validation,

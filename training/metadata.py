@@ -19,7 +19,7 @@ from app.errors import InputError
 from app.files import write_bytes
 from app.method import checkpoint
 from app.method.checkpoint import Checkpoint
-from training import commands
+from training import card, commands
 
 FILE = "metadata.json"
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
@@ -67,7 +67,7 @@ def metadata(weights: Path) -> dict[str, Any]:
         "authors": "The ms-new-lesions maintainers",
         "copyright": "The ms-new-lesions maintainers; Apache License 2.0",
         "intended_use": "Research only: not a medical device, not for diagnosis",
-        "data_source": first.provenance["data"],
+        "data_source": card.data_of({path.name: loaded[path.name] for path in paths}),
         "data_type": "FLAIR, NIfTI",
         "references": [
             "Kamraoui, Ta, Manjón, Coupé: Image quality data augmentation for new MS lesion segmentation. "
