@@ -88,7 +88,10 @@ def marks(
     if lost is not None:
         for there in apart.values():
             lost &= ~detection.mostly_in(lost, there)
-    visits = [None if one is None else carried(one) > DRAWN for one in (maps.baseline, maps.followup)]
+    visits = [
+        None if one is None else detection.larger(carried(one) > DRAWN, smallest_mm3, voxel_mm3)
+        for one in (maps.baseline, maps.followup)
+    ]
     return Marks(
         new=mask,
         probability=probability,
@@ -97,6 +100,7 @@ def marks(
         possible=possible,
         baseline=visits[0] if drawn is None else drawn,
         followup=visits[1],
+        drawn=drawn is not None,
     )
 
 

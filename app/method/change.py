@@ -75,10 +75,8 @@ def classify(
     volumes = [
         (np.bincount(others[visit], minlength=more + 1)[1:] * voxel_mm3).tolist() for visit in (before, after)
     ]
-    confirmed = np.isin(np.arange(1, more + 1), others[vanished])
-    kinds: list[Kind | None] = [
-        _kind(was, now, bool(gone)) for was, now, gone in zip(*volumes, confirmed, strict=True)
-    ]
+    marked = (np.bincount(others[vanished], minlength=more + 1)[1:] * voxel_mm3).tolist()
+    kinds = [_kind(was, now, gone) for was, now, gone in zip(*volumes, marked, strict=True)]
     kept = [number for number, kind in enumerate(kinds) if kind is not None]
     renumbered = np.zeros(more + 1, dtype=np.int32)
     renumbered[np.array(kept, dtype=int) + 1] = count + 1 + np.arange(len(kept))
@@ -100,11 +98,14 @@ def grown_mm3(volume_mm3: float) -> float:
     return float(4 / 3 * np.pi * (radius_mm + SURFACE_MM) ** 3)
 
 
-def _kind(baseline_mm3: float, followup_mm3: float, seen_to_vanish: bool) -> Kind | None:
-    """None: drawn at one visit alone, without a mark in the maps of changes."""
-    if followup_mm3 == 0:
-        return "vanished" if seen_to_vanish else None
-    if baseline_mm3 == 0:
+def _kind(baseline_mm3: float, followup_mm3: float, gone_mm3: float) -> Kind | None:
+    """A lesion has vanished if half of it is marked so, or any of it and nothing is drawn at follow-up.
+
+    None: drawn at one visit alone, without a mark in the maps of changes.
+    """
+    if gone_mm3 > 0 and (followup_mm3 == 0 or 2 * gone_mm3 >= baseline_mm3):
+        return "vanished"
+    if baseline_mm3 == 0 or followup_mm3 == 0:
         return None
     if followup_mm3 > grown_mm3(baseline_mm3):
         return "enlarged"

@@ -36,6 +36,7 @@ class Marks:
     possible: Mapping[str, Mask] = field(default_factory=dict)  # {why they are not new: marks}
     baseline: Mask | None = None  # all lesions of a visit; None: not known
     followup: Mask | None = None
+    drawn: bool = False  # whether a site has drawn those at baseline
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ def find(marks: Marks, grid: sitk.Image, anatomy: Anatomy | None = None) -> Find
     numbers = np.zeros(len(order) + 1, dtype=np.int32)
     numbers[order] = np.arange(1, len(order) + 1)
     labels = numbers[changes.labels]
-    reasons = _add_possible(labels, {**marks.possible, ONE_DRAWING: changes.doubtful})
+    # what the network draws at one visit and sees no change of is a matter of its drawing
+    doubtful = {ONE_DRAWING: changes.doubtful} if marks.drawn else {}
+    reasons = _add_possible(labels, {**marks.possible, **doubtful})
 
     probability = marks.probability
     if marks.swapped is not None:

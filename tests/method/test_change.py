@@ -72,6 +72,16 @@ def test_of_a_drawn_baseline_alone_the_vanished_part_is_gone() -> None:
     assert changes.followup_mm3 == (144, 0)
 
 
+@pytest.mark.parametrize(("planes", "kind"), [(2, "shrunken"), (3, "vanished")])
+def test_a_lesion_half_of_which_is_marked_has_vanished_whatever_is_left_of_it(planes: int, kind: str) -> None:
+    """Of its six planes so many are marked as vanished; one is drawn at follow-up."""
+    drawn, gone, left = _cube(2, 6), _cube(2, 6), _cube(2, 6)
+    gone[:, :, 2 + planes :] = False
+    left[:, :, : 2 + 5] = False
+    changes = change.classify(NOTHING, gone, drawn, left, voxel_mm3=1.0)
+    assert (changes.kinds, changes.baseline_mm3, changes.followup_mm3) == ((kind,), (216,), (36,))
+
+
 def test_what_no_map_of_changes_confirms_is_doubtful() -> None:
     changes = change.classify(NOTHING, NOTHING, _cube(2, 3), _cube(20, 4), voxel_mm3=2.0)
     assert changes.kinds == ()
