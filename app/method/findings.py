@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from ..arrays import Array, Labels, Mask
 from ..images import grids
-from . import change
+from . import change, detection
 from .change import KINDS, Changes
 from .lesions import Lesion, describe_labels
 from .place import Anatomy
@@ -21,6 +21,7 @@ IN_FLUID = "the baseline shows fluid there, which may flow"
 UNCERTAIN = "too little of it is certain"
 MISFIT = "the scans do not fit together there"
 ONE_SIDED = "one scan alone shows brain there"  # such as what stripping has left beside it
+SMALLEST_MM3 = 3.0  # of a lesion drawn at one visit alone; the official score drops smaller ones
 NOT_COMPARABLE = "the scans are not comparable"
 ONE_DRAWING = "drawn at one visit alone, and no change is seen"
 
@@ -72,7 +73,8 @@ def find(marks: Marks, grid: sitk.Image, anatomy: Anatomy | None = None) -> Find
     numbers[order] = np.arange(1, len(order) + 1)
     labels = numbers[changes.labels]
     # what the network draws at one visit and sees no change of is a matter of its drawing
-    doubtful = {ONE_DRAWING: changes.doubtful} if marks.drawn else {}
+    drawn_once = detection.larger(changes.doubtful, SMALLEST_MM3, grids.voxel_mm3(grid))
+    doubtful = {ONE_DRAWING: drawn_once} if marks.drawn else {}
     reasons = _add_possible(labels, {**marks.possible, **doubtful})
 
     probability = marks.probability
