@@ -4,6 +4,7 @@ import logging
 import math
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from ..arrays import Array, Labels, Mask
@@ -78,13 +79,32 @@ def larger(mask: Mask, volume_mm3: float, voxel_mm3: float) -> Mask:
 
 def mostly_in(mask: Mask, part: Mask) -> Mask:
     """The components of a mask (z, y, x) that lie with half of their voxels or more in a part of it all."""
+    components, share = _shares(mask, part)
+    kept: Mask = (share >= 0.5)[components]
+    return kept
+
+
+def in_fluid(marks: Mask, baseline: Array) -> Mask:
+    """The components of a mask (z, y, x) of which more than `FLUID_SHARE` was fluid at baseline.
+
+    Lesions appear in tissue. What lights up where fluid was is flow, what pulsates in it, or what stripping
+    has left beside the brain. `baseline` (z, y, x) is what the network saw.
+    """
+    if not marks.any():
+        return marks
+    dark = ndimage.gaussian_filter(baseline, FLUID_SMOOTHING_VOXELS) < FLUID
+    components, share = _shares(marks, dark)
+    flowing: Mask = (share > FLUID_SHARE)[components]
+    return flowing
+
+
+def _shares(mask: Mask, part: Mask) -> tuple[Labels, npt.NDArray[np.float64]]:
+    """The components of a mask, and of number 0, 1, 2, ... the share that lies in a part; 0 of the rest."""
     components, count = ndimage.label(mask)
     voxels = np.bincount(components.ravel(), minlength=count + 1)
-    inside = np.bincount(components[part], minlength=count + 1)
-    keep = 2 * inside >= voxels
-    keep[0] = False
-    kept: Mask = keep[components]
-    return kept
+    share = np.bincount(components[part], minlength=count + 1) / np.maximum(voxels, 1)
+    share[0] = 0
+    return components, share
 
 
 def without_known(probability: Array, scans: Array, point: OperatingPoint, spacing_mm: float) -> Array:
@@ -105,30 +125,17 @@ def without_known(probability: Array, scans: Array, point: OperatingPoint, spaci
     boxes = ndimage.find_objects(components)
     certain = np.setdiff1d(components[probability > point.certain], 0)
     flowing = in_fluid(np.isin(components, certain), scans[0])
-    for number in certain:
+    new[flowing] = point.threshold
+    begun_in_tissue = np.setdiff1d(certain, components[flowing])
+    for number in begun_in_tissue:
         box = tuple(slice(max(side.start - margin, 0), side.stop + margin) for side in boxes[number - 1])
         lesion = components[box] == number
         if not _is_gained(lesion, components[box] > 0, scans[:, *box], point.gain, spacing_mm):
             new[box][lesion] = point.threshold
             known += 1
-    new[flowing] = point.threshold
-    begun = ndimage.label(flowing)[1]
-    logger.info("candidates left out: %d that the baseline shows, too, %d in its fluid", known, begun)
+    in_its_fluid = len(certain) - len(begun_in_tissue)
+    logger.info("candidates left out: %d that the baseline shows, too, %d in its fluid", known, in_its_fluid)
     return new
-
-
-def in_fluid(marks: Mask, baseline: Array) -> Mask:
-    """The components of a mask (z, y, x) of which more than `FLUID_SHARE` was fluid at baseline.
-
-    Lesions appear in tissue. What lights up where fluid was is flow, what pulsates in it, or what stripping
-    has left beside the brain. `baseline` (z, y, x) is what the network saw.
-    """
-    dark = ndimage.gaussian_filter(baseline, FLUID_SMOOTHING_VOXELS) < FLUID
-    components, count = ndimage.label(marks)
-    share = np.zeros(count + 1)
-    share[1:] = ndimage.mean(dark, components, np.arange(1, count + 1))
-    flowing: Mask = (share > FLUID_SHARE)[components]
-    return flowing
 
 
 def _is_gained(lesion: Mask, lesions: Mask, scans: Array, gain: float, spacing_mm: float) -> bool:

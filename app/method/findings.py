@@ -9,11 +9,15 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ..arrays import Array, Labels, Mask
+from ..config import OperatingPoint
 from ..images import grids
-from . import change, detection
+from . import change
 from .change import KINDS, Changes
+from .detection import larger
 from .lesions import Lesion, describe_labels
 from .place import Anatomy
+
+SMALLEST_MM3 = OperatingPoint.minimum_volume_mm3  # of a lesion drawn at one visit alone
 
 # Why a mark is only a possible lesion, in words that follow "possible: ".
 SHOWN_BEFORE = "the baseline shows it, too"
@@ -21,7 +25,6 @@ IN_FLUID = "the baseline shows fluid there, which may flow"
 UNCERTAIN = "too little of it is certain"
 MISFIT = "the scans do not fit together there"
 ONE_SIDED = "one scan alone shows brain there"  # such as what stripping has left beside it
-SMALLEST_MM3 = 3.0  # of a lesion drawn at one visit alone; the official score drops smaller ones
 NOT_COMPARABLE = "the scans are not comparable"
 ONE_DRAWING = "drawn at one visit alone, and no change is seen"
 
@@ -72,10 +75,10 @@ def find(marks: Marks, grid: sitk.Image, anatomy: Anatomy | None = None) -> Find
     numbers = np.zeros(len(order) + 1, dtype=np.int32)
     numbers[order] = np.arange(1, len(order) + 1)
     labels = numbers[changes.labels]
-    # what the network draws at one visit and sees no change of is a matter of its drawing
-    drawn_once = detection.larger(changes.doubtful, SMALLEST_MM3, grids.voxel_mm3(grid))
-    doubtful = {ONE_DRAWING: drawn_once} if marks.drawn else {}
-    reasons = _add_possible(labels, {**marks.possible, **doubtful})
+    possible = dict(marks.possible)
+    if marks.drawn:  # what the network draws at one visit and sees no change of is a matter of its drawing
+        possible[ONE_DRAWING] = larger(changes.doubtful, SMALLEST_MM3, grids.voxel_mm3(grid))
+    reasons = _add_possible(labels, possible)
 
     probability = marks.probability
     if marks.swapped is not None:

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pydicom
@@ -13,6 +12,7 @@ from pydicom.uid import JPEGLosslessSV1
 
 from app import __version__
 from benchmarks.engine import IMAGE, SETTINGS, Engine
+from tests import typed
 from tests.conftest import REPOSITORY
 from tests.images.dicom_files import pack, write_series
 
@@ -24,16 +24,7 @@ def _type(engine: Engine, page: str, start: str, folder: Path) -> str:
     text = (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
     (lines,) = [block for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S) if start in block]
     lines = re.sub(r"\bdocker\b", engine.command, lines).replace(f"ms-new-lesions:{__version__}", IMAGE)
-    ran = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", lines],
-        cwd=folder,
-        env=SETTINGS,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
+    return typed.run(lines, folder, SETTINGS)
 
 
 def _has_lesions(mask: Path) -> bool:

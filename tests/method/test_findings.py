@@ -5,7 +5,7 @@ import SimpleITK as sitk
 
 from app.arrays import Mask
 from app.method import findings
-from app.method.findings import SHOWN_BEFORE, UNCERTAIN, Marks
+from app.method.findings import ONE_DRAWING, SHOWN_BEFORE, UNCERTAIN, Marks
 
 GRID = sitk.Image(40, 12, 1, sitk.sitkUInt8)
 GRID.SetSpacing((1.0, 1.0, 2.0))
@@ -84,3 +84,19 @@ def test_what_an_earlier_reason_leaves_of_a_mark_is_no_mark_of_its_own() -> None
         possible={SHOWN_BEFORE: part, UNCERTAIN: whole},
     )
     assert [(one.why, one.volume_mm3) for one in findings.find(marks, GRID).possible] == [(SHOWN_BEFORE, 16)]
+
+
+def test_what_is_drawn_at_one_visit_alone_is_listed_if_a_site_drew_the_other() -> None:
+    """Of 2 and 4 mm3, at one visit each: the smaller is no lesion; by networks alone, neither is."""
+    before, after = _bar(0, 1) | _bar(4, 9), _bar(2, 2) | _bar(4, 9)
+    for drawn, wanted in ((True, [(ONE_DRAWING, 4)]), (False, [])):
+        marks = Marks(
+            new=_bar(0, 0),
+            probability=np.zeros(before.shape, np.float32),
+            baseline=before,
+            followup=after,
+            drawn=drawn,
+        )
+        found = findings.find(marks, GRID)
+        assert [(one.why, one.volume_mm3) for one in found.possible] == wanted
+        assert [one.kind for one in found.changed] == ["unchanged"]

@@ -18,6 +18,7 @@ import SimpleITK as sitk
 from app import phantom
 from app.images import grids, storage
 from benchmarks import stand_in
+from tests import typed
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slurm
@@ -91,18 +92,9 @@ def alone(shared: Path, slurm: dict[str, str]) -> dict[str, sitk.Image]:
     return _masks(shared / "alone", "*/new_lesions.nii.gz")
 
 
-def _shell(lines: str, shared: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run lines of the page in the folder that it calls /shared; an error is the test's."""
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", re.sub(r"(?<!\w)/shared\b", str(shared), lines)],
-        cwd=shared,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
+def _shell(lines: str, shared: Path, environment: dict[str, str]) -> str:
+    """Run lines of the page in the folder that it calls /shared; returns their standard output."""
+    return typed.run(re.sub(r"(?<!\w)/shared\b", str(shared), lines), shared, environment)
 
 
 def _masks(folder: Path, pattern: str) -> dict[str, sitk.Image]:
@@ -146,7 +138,7 @@ def test_a_cohort_is_done_although_a_worker_is_cancelled(
     )
     canceller.start()
     done = _shell(f"{_lines('Slurm')} {MORE}", shared, slurm)
-    assert "4 of 4 patients done" in done.stdout
+    assert "4 of 4 patients done" in done
     (job,) = cancelled
     said = subprocess.run(["scontrol", "show", "job", job], env=slurm, capture_output=True, text=True)
     assert "JobState=CANCELLED" in said.stdout
@@ -181,7 +173,7 @@ def test_the_lines_for_machines_without_slurm(
         shared,
         slurm,
     )
-    assert "4 of 4 patients done" in ran.stdout
+    assert "4 of 4 patients done" in ran
     _assert_same(_masks(shared / "others", "*/new_lesions.nii.gz"), alone)
 
 
