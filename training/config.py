@@ -77,8 +77,8 @@ class LesionConfig:
     contrast_change: float = 0.12  # standard deviation of the logarithm, of old lesions from visit to visit
     edge_mm: Range = (0.5, 0.9)
     visible_z: float = 0.5  # a voxel is labelled where the clean change exceeds this,
-    shown_z: float = 0.4  # and where within two voxels the acquired change, smoothed by 1 mm, exceeds this
-    shown_noises: float = 3.2  # and so many standard deviations of the change elsewhere
+    shown_z: float = 0.25  # and where within two voxels the acquired change, smoothed by 1 mm, exceeds this
+    shown_noises: float = 2.2  # and so many standard deviations of the change elsewhere
 
 
 @dataclass(frozen=True)

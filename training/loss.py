@@ -10,6 +10,10 @@ from training.processes import summed
 
 EPSILON = 0.01  # docs/method.md, 3
 MAP_WEIGHTS = (1.0, 0.5, 0.25, 0.25)  # of app.config.MAPS: what is new is what the network is for
+# A lesion of this volume or more counts by its voxels. A smaller one counts by this volume, at most so many
+# times its own: else the large ones are most of what is learnt (blob loss, Kofler 2023, has the same aim).
+WHOLE_VOXELS, MOST_TIMES = 200.0, 5.0
+LOCAL_VOXELS = 9  # side of the cube in which a lesion's volume is measured
 EMPTY_VOXELS = (
     10.0  # added to overlap and sum of a map's Dice, so that a few faint voxels in an empty batch cost little
 )
@@ -46,7 +50,7 @@ def dice_ce_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
 
 def maps_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
     """Soft Dice loss plus mean cross-entropy of each map, weighted by `MAP_WEIGHTS`: logits, truth in [0, 1]
-    and scored (B, 4, D, H, W).
+    and scored (B, 4, D, H, W). Small lesions have a larger weight (`lesion_weights`).
 
     The squares in the denominator (V-Net, Milletari 2016) make the Dice of parts of voxels greatest where
     prediction and truth are equal.
@@ -54,18 +58,30 @@ def maps_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
     entropy = functional.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
     probability = logits.float().sigmoid() * scored
     wanted = truth * scored
+    weights = lesion_weights(truth)
     axes = (0, 2, 3, 4)
     parts = [
-        (entropy * scored).sum(axes),
+        (weights * entropy * scored).sum(axes),
         scored.sum(axes),
-        (probability * wanted).sum(axes),
-        (probability**2 + wanted**2).sum(axes),
+        (weights * probability * wanted).sum(axes),
+        (weights * (probability**2 + wanted**2)).sum(axes),
     ]
     entropies, voxels, overlap, total = summed(torch.stack(parts))
     losses = 1 - (2 * overlap + EMPTY_VOXELS) / (total + EMPTY_VOXELS) + entropies / voxels.clamp_min(1)
-    weights = torch.tensor(MAP_WEIGHTS, device=logits.device)
-    loss: Tensor = (losses * weights).sum() / weights.sum()
+    maps = torch.tensor(MAP_WEIGHTS, device=logits.device)
+    loss: Tensor = (losses * maps).sum() / maps.sum()
     return loss
+
+
+def lesion_weights(truth: Tensor) -> Tensor:
+    """Weight of each voxel (B, maps, D, H, W): 1 outside lesions, up to `MOST_TIMES` in small ones."""
+    volume = truth
+    for axis in range(3):
+        side, half = [1, 1, 1], [0, 0, 0]
+        side[axis], half[axis] = LOCAL_VOXELS, LOCAL_VOXELS // 2
+        volume = functional.avg_pool3d(volume, side, stride=1, padding=half)
+    times = (WHOLE_VOXELS / (volume * LOCAL_VOXELS**3).clamp_min(1.0)).clamp(1.0, MOST_TIMES)
+    return 1 + truth * (times - 1)
 
 
 LOSSES = {"dice": dice_loss, "dice_ce": dice_ce_loss, "maps": maps_loss}

@@ -237,7 +237,7 @@ def _forked(work: Callable[[], None], said: Path) -> int:
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else int(left.code is not None)
     except KeyboardInterrupt:  # before the command line was there to take it
-        code = -signal.SIGINT
+        code = 128 + signal.SIGINT
     except BaseException:  # noqa: BLE001  a traceback is what is looked for
         traceback.print_exc()
     finally:
