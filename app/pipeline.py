@@ -15,7 +15,17 @@ from .arrays import Labels, Mask
 from .config import PreprocessConfig
 from .errors import InputError, warned
 from .images import grids
-from .method import anima, checkpoint, detection, findings, preprocessing, quality, registration, verdict
+from .method import (
+    anima,
+    change,
+    checkpoint,
+    detection,
+    findings,
+    preprocessing,
+    quality,
+    registration,
+    verdict,
+)
 from .method.brain import BrainExtractor
 from .method.findings import Findings
 from .method.grade import SelfGrade
@@ -137,9 +147,9 @@ def segment(
 
         drawn = None if baseline_lesions is None else _on_followup(baseline_lesions, followup, aligned)
         marks = assessment.marks(maps, new, gone, pair, followup, aligned, config.point, judged, drawn)
-        found = findings.find(
-            marks, followup, Anatomy(pair, grids.moved_grid(pair.grid, aligned.to_followup))
-        )
+        surface_mm = change.surface_mm(scan.slice_mm for scan in scans)
+        anatomy = Anatomy(pair, grids.moved_grid(pair.grid, aligned.to_followup))
+        found = findings.find(marks, followup, surface_mm, anatomy)
         numbers = grids.labels_on(grids.like(found.numbers, followup), pair.grid, aligned.to_followup)
         shown: Labels = sitk.GetArrayFromImage(numbers)
         found = assessment.looked_at(found, shown, pair, baseline, followup, aligned)

@@ -57,6 +57,7 @@ class Findings:
     load_mm3: tuple[float, float] | None  # of all lesions at baseline and at follow-up; None: not known
     looked_for_vanished: bool
     at: tuple[Mask, Mask]  # likewise: where the new and the changed lesions are at baseline, and at follow-up
+    surface_mm: float  # a lesion whose surface has moved by less is unchanged
 
     def all(self) -> list[Lesion]:
         """In the order of their numbers."""
@@ -67,17 +68,21 @@ class Findings:
         return [lesion for lesion in self.all() if lesion.kind == kind]
 
 
-def find(marks: Marks, grid: sitk.Image, anatomy: Anatomy | None = None) -> Findings:
-    """Number and describe all lesions. `grid` places the voxels in the patient, as does that of `anatomy`."""
+def find(marks: Marks, grid: sitk.Image, surface_mm: float, anatomy: Anatomy | None = None) -> Findings:
+    """Number and describe all lesions. `grid` places the voxels in the patient, as does that of `anatomy`.
+
+    `surface_mm` is that of `change.classify`.
+    """
     vanished = np.zeros_like(marks.new) if marks.vanished is None else marks.vanished
-    changes = change.classify(marks.new, vanished, marks.baseline, marks.followup, grids.voxel_mm3(grid))
+    voxel_mm3 = grids.voxel_mm3(grid)
+    changes = change.classify(marks.new, vanished, marks.baseline, marks.followup, voxel_mm3, surface_mm)
     order = _order(changes)
     numbers = np.zeros(len(order) + 1, dtype=np.int32)
     numbers[order] = np.arange(1, len(order) + 1)
     labels = numbers[changes.labels]
     possible = dict(marks.possible)
     if marks.drawn:  # what the network draws at one visit and sees no change of is a matter of its drawing
-        possible[ONE_DRAWING] = larger(changes.doubtful, SMALLEST_MM3, grids.voxel_mm3(grid))
+        possible[ONE_DRAWING] = larger(changes.doubtful, SMALLEST_MM3, voxel_mm3)
     reasons = _add_possible(labels, possible)
 
     probability = marks.probability
@@ -106,6 +111,7 @@ def find(marks: Marks, grid: sitk.Image, anatomy: Anatomy | None = None) -> Find
         load_mm3=(sum(changes.baseline_mm3), sum(changes.followup_mm3)) if known else None,
         looked_for_vanished=marks.vanished is not None,
         at=changes.at,
+        surface_mm=surface_mm,
     )
 
 

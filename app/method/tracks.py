@@ -51,6 +51,7 @@ class Seen:
     volumes_mm3: tuple[tuple[float, float], ...]  # of each at both visits
     at: tuple[Mask, Mask]  # where there is a lesion at each visit
     drawn: bool  # all lesions of both visits are known: what is not marked is no lesion
+    surface_mm: float  # a lesion whose surface has moved by less is unchanged
     comparable: bool = True  # False: it says nothing
 
     @cached_property
@@ -103,6 +104,7 @@ class Tracks:
     tracks: list[Track]
     places: list[Labels]  # their numbers at each visit
     disagreements: list[Disagreement]
+    surface_mm: float  # as Seen; of the pair that knows least well
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,14 @@ def follow(pairs: Sequence[Seen], visits: int) -> Tracks:
         for visit, mask in zip(pair.visits, pair.at, strict=True):
             masks[visit] |= mask
     known = _identities(masks)
+    surface_mm = max(pair.surface_mm for pair in pairs)
     tracks, disagreements = [], []
     for number in range(1, known.count + 1):
-        track, against = _track(number, known, pairs, visits)
+        track, against = _track(number, known, pairs, visits, surface_mm)
         tracks.append(track)
         disagreements += against
-    return _largest_first(tracks, known.places, disagreements)
+    found = _largest_first(tracks, known.places, disagreements)
+    return Tracks(*found, surface_mm)
 
 
 def _identities(masks: Sequence[Mask]) -> _Identities:
@@ -180,7 +184,7 @@ def _related(parts: Labels, others: Labels) -> list[tuple[int, int]]:
 
 
 def _track(
-    number: int, known: _Identities, pairs: Sequence[Seen], visits: int
+    number: int, known: _Identities, pairs: Sequence[Seen], visits: int, surface_mm: float
 ) -> tuple[Track, list[Disagreement]]:
     """One lesion: where it is, how large, and which pairs do not fit."""
     begin, end = known.first.get(number, 0), known.last.get(number, visits)
@@ -207,12 +211,12 @@ def _track(
             volumes[visit] = float(np.mean(measured)) if measured else None
     track = Track(
         number,
-        _states(there, volumes, inside, begin, end, visits),
+        _states(there, volumes, inside, begin, end, visits, surface_mm),
         tuple(volumes),
         known.split_from.get(number),
         known.merged_into.get(number),
     )
-    return track, _against(number, inside, there, volumes)
+    return track, _against(number, inside, there, volumes, surface_mm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,6 +290,7 @@ def _states(
     begin: int,
     end: int,
     visits: int,
+    surface_mm: float,
 ) -> tuple[State, ...]:
     states: list[State] = []
     for visit in range(visits):
@@ -301,11 +306,11 @@ def _states(
             states.append("appears")
         else:
             said = {one.says for one in spoken if one.pair.visits == (visit - 1, visit)}
-            states.append(_became(volumes[:visit], volumes[visit], said))
+            states.append(_became(volumes[:visit], volumes[visit], said, surface_mm))
     return tuple(states)
 
 
-def _became(before: Sequence[float | None], now: float | None, said: set[Says]) -> State:
+def _became(before: Sequence[float | None], now: float | None, said: set[Says], surface_mm: float) -> State:
     """What became of a lesion that is there at a visit and at the one before."""
     if "new" in said:
         return "grows"
@@ -314,9 +319,9 @@ def _became(before: Sequence[float | None], now: float | None, said: set[Says]) 
     last = next((volume for volume in reversed(before) if volume), None)
     if now is None or last is None:
         return "present"
-    if now > grown_mm3(last):
+    if now > grown_mm3(last, surface_mm):
         return "grows"
-    return "shrinks" if last > grown_mm3(now) else "unchanged"
+    return "shrinks" if last > grown_mm3(now, surface_mm) else "unchanged"
 
 
 def _against(
@@ -324,6 +329,7 @@ def _against(
     spoken: Sequence[_Spoken],
     there: Sequence[bool],
     volumes: Sequence[float | None],
+    surface_mm: float,
 ) -> list[Disagreement]:
     """The pairs that are contradicted, and those that measure another volume than the mean of all."""
     found = []
@@ -335,7 +341,7 @@ def _against(
             found.append(Disagreement(number, visits, WORDS[one.says], together))
         for visit, volume in zip(visits, one.volumes_mm3, strict=True):
             mean = volumes[visit]
-            if cost == 0 and volume and mean and max(volume, mean) > grown_mm3(min(volume, mean)):
+            if cost == 0 and volume and mean and max(volume, mean) > grown_mm3(min(volume, mean), surface_mm):
                 found.append(
                     Disagreement(number, visits, f"{volume:.0f} mm³ at visit {visit + 1}", f"{mean:.0f} mm³")
                 )
@@ -358,7 +364,7 @@ IN_FACT = {
 
 def _largest_first(
     tracks: Sequence[Track], places: Sequence[Labels], disagreements: Sequence[Disagreement]
-) -> Tracks:
+) -> tuple[list[Track], list[Labels], list[Disagreement]]:
     """The same with new numbers. What is there at no visit, since other pairs contradict it, is last."""
     order = sorted(tracks, key=lambda track: (-track.largest_mm3(), track.number))
     numbers = {track.number: place for place, track in enumerate(order, start=1)}
@@ -367,7 +373,7 @@ def _largest_first(
     def renamed(number: int | None) -> int | None:
         return None if number is None else numbers[number]
 
-    return Tracks(
+    return (
         [
             replace(
                 track,

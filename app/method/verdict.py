@@ -42,11 +42,6 @@ class Verdict:
     grade: Grade
     reasons: tuple[Reason, ...]  # the gravest first
 
-    def in_words(self) -> str:
-        """'with caution: the baseline has slices of 4.0 mm'."""
-        grave = [reason.words for reason in self.reasons if reason.grade == self.grade != "comparable"]
-        return f"{self.grade}: {'; '.join(grave)}" if grave else self.grade
-
 
 def with_reasons(verdict: Verdict, more: Sequence[Reason]) -> Verdict:
     """The verdict with more reasons than the images gave."""

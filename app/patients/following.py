@@ -173,6 +173,7 @@ def _seen(
         tuple((lesion["baseline_mm3"] or 0.0, lesion["followup_mm3"] or 0.0) for lesion in listed),
         (certain & (at % 2 == 1), certain & (at >= 2)),
         drawn=pair.lesions["load_mm3"] is not None,
+        surface_mm=pair.lesions["surface_mm"],
         comparable=pair.record.comparison["verdict"] != "not comparable",
     )
 

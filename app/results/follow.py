@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from .. import __version__
 from ..images import grids
-from ..method import change, tracks
+from ..method import tracks
 from ..method.tracks import State, Track, Tracks
 from . import picture
 from .report import CROP_MM, PAGE, PAGES, policy
@@ -197,7 +197,7 @@ def page(followed: Followed) -> str:
         drawn=DRAWN,
         pictures=[_pictures(track, followed) for track in followed.found.tracks[:SHOWN]],
         left=max(len(followed.found.tracks) - SHOWN, 0),
-        surface_mm=change.SURFACE_MM,
+        surface_mm=followed.found.surface_mm,
         shared_percent=round(100 * tracks.SHARED),
         version=__version__,
     )

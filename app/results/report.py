@@ -23,7 +23,7 @@ from scipy import ndimage
 from ..arrays import Labels, Mask
 from ..files import temporary
 from ..images import grids
-from ..method import change, place
+from ..method import place
 from ..method.change import KINDS
 from ..method.findings import Findings
 from ..method.lesions import Lesion
@@ -101,7 +101,7 @@ def page(result: Result, heading: Heading = NOBODY, instances: Instances = (None
         mosaic=_mosaic(result),
         quality=_quality(result),
         alignment=_alignment(result),
-        surface_mm=change.SURFACE_MM,
+        surface_mm=result.findings.surface_mm,
         periventricular=f"{place.PERIVENTRICULAR_MM:.0f}",
         cortex=f"{place.CORTEX_MM:.0f}",
         licences="\n".join((PAGE / name).read_text(encoding="utf-8") for name in licences),

@@ -64,6 +64,7 @@ def as_json(findings: Findings) -> str:
         "new_lesions": len(findings.new),
         "volume_mm3": round(sum(lesion.volume_mm3 for lesion in findings.new), 3),
         "load_mm3": None if load is None else {"baseline": round(load[0], 3), "followup": round(load[1], 3)},
+        "surface_mm": findings.surface_mm,
         "lesions": [_row(lesion) for lesion in findings.all()],
     }
     return json.dumps(content, indent=2) + "\n"

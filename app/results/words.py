@@ -4,7 +4,7 @@ from ..method.change import KINDS
 from ..method.findings import Findings
 from ..method.grade import CONTRAST_SPREADS, Found
 from ..method.lesions import Lesion
-from ..method.verdict import Grade
+from ..method.verdict import Grade, Verdict
 from ..pipeline import Result
 
 VERDICTS: dict[Grade, str] = {
@@ -74,7 +74,7 @@ def missed(result: Result) -> list[str]:
         f"With the scans in the other order {counted(swapped, 'lesion')} would be marked."
         + (
             ""
-            if order(result.findings)
+            if not swapped or order(result.findings)
             else " Lesions rarely vanish: about as many may be marked by mistake."
         ),
     ]
@@ -82,12 +82,18 @@ def missed(result: Result) -> list[str]:
 
 def summary(result: Result) -> list[str]:
     """What the command line says below the headline."""
-    said = [f"The scans are {result.verdict.in_words()}."]
+    said = [f"{verdict(result.verdict)}."]
     if also := besides(result.findings):
         said.append(f"Also: {'; '.join(also)}.")
     if asked := order(result.findings):
         said.append(asked)
     return [*said, *missed(result)]
+
+
+def verdict(judged: Verdict) -> str:
+    """'Compare with caution: the baseline has slices of 4.0 mm', without mere notes."""
+    grave = [reason.words for reason in judged.reasons if reason.grade == judged.grade != "comparable"]
+    return f"{VERDICTS[judged.grade]}: {'; '.join(grave)}" if grave else VERDICTS[judged.grade]
 
 
 def _found(found: Found) -> str:

@@ -31,6 +31,7 @@ def test_each_lesion_has_its_list_its_number_and_its_volumes() -> None:
             },  # the last is in a new one
         ),
         GRID,
+        surface_mm=0.6,
     )
     assert [(lesion.number, lesion.kind, lesion.volume_mm3) for lesion in found.all()] == [
         (1, "new", 18),
@@ -54,7 +55,7 @@ def test_each_lesion_has_its_list_its_number_and_its_volumes() -> None:
 def test_a_possible_mark_that_touches_a_lesion_is_part_of_it() -> None:
     mark = _bar(0, 9)
     found = findings.find(
-        Marks(_bar(0, 4), np.zeros(mark.shape, np.float32), possible={UNCERTAIN: mark}), GRID
+        Marks(_bar(0, 4), np.zeros(mark.shape, np.float32), possible={UNCERTAIN: mark}), GRID, 0.6
     )
     assert [lesion.number for lesion in found.all()] == [1]
     assert not found.looked_for_vanished
@@ -63,7 +64,7 @@ def test_a_possible_mark_that_touches_a_lesion_is_part_of_it() -> None:
 def test_with_a_drawn_baseline_the_load_of_both_visits_is_known() -> None:
     old, gone = _bar(4, 20), _bar(6, 6)
     found = findings.find(
-        Marks(_bar(0, 4), np.zeros(old.shape, np.float32), vanished=gone, baseline=old | gone), GRID
+        Marks(_bar(0, 4), np.zeros(old.shape, np.float32), vanished=gone, baseline=old | gone), GRID, 0.6
     )
     assert [lesion.kind for lesion in found.all()] == ["new", "unchanged", "vanished"]
     assert found.load_mm3 == (52, 48)
@@ -71,7 +72,7 @@ def test_with_a_drawn_baseline_the_load_of_both_visits_is_known() -> None:
 
 def test_nothing_is_three_empty_lists() -> None:
     none = np.zeros((1, 12, 40), dtype=bool)
-    found = findings.find(Marks(none, none.astype(np.float32), none), GRID)
+    found = findings.find(Marks(none, none.astype(np.float32), none), GRID, 0.6)
     assert found.all() == []
     assert not found.numbers.any()
 
@@ -83,7 +84,9 @@ def test_what_an_earlier_reason_leaves_of_a_mark_is_no_mark_of_its_own() -> None
         np.zeros(whole.shape, np.float32),
         possible={SHOWN_BEFORE: part, UNCERTAIN: whole},
     )
-    assert [(one.why, one.volume_mm3) for one in findings.find(marks, GRID).possible] == [(SHOWN_BEFORE, 16)]
+    assert [(one.why, one.volume_mm3) for one in findings.find(marks, GRID, 0.6).possible] == [
+        (SHOWN_BEFORE, 16)
+    ]
 
 
 def test_what_is_drawn_at_one_visit_alone_is_listed_if_a_site_drew_the_other() -> None:
@@ -97,6 +100,6 @@ def test_what_is_drawn_at_one_visit_alone_is_listed_if_a_site_drew_the_other() -
             followup=after,
             drawn=drawn,
         )
-        found = findings.find(marks, GRID)
+        found = findings.find(marks, GRID, 0.6)
         assert [(one.why, one.volume_mm3) for one in found.possible] == wanted
         assert [one.kind for one in found.changed] == ["unchanged"]

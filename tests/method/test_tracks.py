@@ -14,6 +14,7 @@ from app.patients.visits import chosen
 
 VOXEL_MM3 = 10.0
 SIDE = 30
+SURFACE_MM = 0.6
 Spans = list[tuple[int, int]]  # first voxel and one beyond the last, of each lesion
 
 
@@ -33,7 +34,15 @@ def _drawn(visits: tuple[int, int], before: Spans, after: Spans) -> Seen:
         was, now = (float(np.count_nonzero(mask[labels == number])) * VOXEL_MM3 for mask in masks)
         volumes.append((was, now))
         kinds.append("new" if not was else "vanished" if not now else "unchanged")
-    return Seen(visits, labels.astype(np.int32), tuple(kinds), tuple(volumes), masks, drawn=True)
+    return Seen(
+        visits,
+        labels.astype(np.int32),
+        tuple(kinds),
+        tuple(volumes),
+        masks,
+        drawn=True,
+        surface_mm=SURFACE_MM,
+    )
 
 
 def _marked(visits: tuple[int, int], new: Spans = [], gone: Spans = [], maybe: Spans = []) -> Seen:  # noqa: B006
@@ -46,7 +55,15 @@ def _marked(visits: tuple[int, int], new: Spans = [], gone: Spans = [], maybe: S
     sizes = [(kind, (stop - start) * VOXEL_MM3) for kind, (start, stop) in spans]
     volumes = [(size if kind == "vanished" else 0.0, size if kind == "new" else 0.0) for kind, size in sizes]
     at = _mask(gone), _mask(new)
-    return Seen(visits, labels, tuple(kind for kind, _ in spans), tuple(volumes), at, drawn=False)
+    return Seen(
+        visits,
+        labels,
+        tuple(kind for kind, _ in spans),
+        tuple(volumes),
+        at,
+        drawn=False,
+        surface_mm=SURFACE_MM,
+    )
 
 
 def _all_drawn(*visits: Spans) -> Tracks:
@@ -65,26 +82,26 @@ def test_a_lesion_appears_grows_and_vanishes() -> None:
 
 def test_shrinking_and_staying_the_same_by_the_rule_of_a_pair() -> None:
     (one,) = _all_drawn([(2, 12)], [(2, 11)], [(2, 5)]).tracks
-    assert change.grown_mm3(90) > 100  # half a millimetre outwards
-    assert change.grown_mm3(30) < 90
+    assert change.grown_mm3(90, SURFACE_MM) > 100
+    assert change.grown_mm3(30, SURFACE_MM) < 90
     assert one.states == ("present", "unchanged", "shrinks")
 
 
 def test_two_that_merge_go_on_as_the_one_that_shares_most() -> None:
-    found = _all_drawn([(2, 5), (7, 13)], [(2, 13)], [(2, 13)])
+    found = _all_drawn([(2, 5), (8, 13)], [(2, 13)], [(2, 13)])
     larger, smaller = found.tracks
     assert larger.states == ("present", "grows", "unchanged")
-    assert larger.volumes_mm3 == (60.0, 110.0, 110.0)
+    assert larger.volumes_mm3 == (50.0, 110.0, 110.0)
     assert (smaller.states, smaller.merged_into) == (("present", "merged", "merged"), 1)
     assert smaller.volumes_mm3 == (30.0, None, None)
     assert found.disagreements == []
 
 
 def test_one_that_splits_goes_on_as_the_larger_part() -> None:
-    found = _all_drawn([(2, 13)], [(2, 5), (7, 13)], [(2, 5)])
+    found = _all_drawn([(2, 13)], [(2, 5), (8, 13)], [(2, 5)])
     whole, part = found.tracks
     assert whole.states == ("present", "shrinks", "vanishes")
-    assert whole.volumes_mm3 == (110.0, 60.0, 0.0)
+    assert whole.volumes_mm3 == (110.0, 50.0, 0.0)
     assert (part.states, part.split_from) == (("not split yet", "present", "unchanged"), 1)
     assert part.volumes_mm3 == (None, 30.0, 30.0)
 
@@ -99,10 +116,10 @@ def test_without_drawn_lesions_the_volume_is_that_where_it_appears() -> None:
 
 
 def test_a_comparison_with_the_first_visit_measures_the_third() -> None:
-    pairs = [_marked((0, 1), new=[(3, 8)]), _marked((0, 2), new=[(2, 12)])]
+    pairs = [_marked((0, 1), new=[(3, 8)]), _marked((0, 2), new=[(2, 13)])]
     (one,) = tracks.follow(pairs, 3).tracks
     assert one.states == ("absent", "appears", "grows")
-    assert one.volumes_mm3 == (0.0, 50.0, 100.0)
+    assert one.volumes_mm3 == (0.0, 50.0, 110.0)
 
 
 def test_a_pair_that_misses_what_two_others_mark_is_listed() -> None:
@@ -140,9 +157,9 @@ def test_volumes_of_one_visit_that_differ_are_listed() -> None:
     found = tracks.follow(pairs, 3)
     (one,) = found.tracks
     assert one.volumes_mm3 == (0.0, 0.0, 75.0)
-    (listed,) = found.disagreements  # 120 mm³ is within half a millimetre of 75 mm³, 30 mm³ is not
-    assert change.grown_mm3(30) < 75
-    assert change.grown_mm3(75) > 120
+    (listed,) = found.disagreements  # 120 mm³ is within that of 75 mm³, 30 mm³ is not
+    assert change.grown_mm3(30, SURFACE_MM) < 75
+    assert change.grown_mm3(75, SURFACE_MM) > 120
     assert (listed.visits, listed.pair_says, listed.together) == ((1, 2), "30 mm³ at visit 3", "75 mm³")
 
 

@@ -8,6 +8,7 @@ import pytest
 from app.method import verdict
 from app.method.preprocessing import Pair
 from app.method.quality import ScanQuality
+from app.results import words
 from tests.results.made_up_result import make_result
 
 RESULT = make_result()
@@ -29,7 +30,7 @@ def _judge(
 
 def test_two_good_scans_of_one_scanner_are_comparable() -> None:
     assert _judge() == verdict.Verdict("comparable", ())
-    assert _judge().in_words() == "comparable"
+    assert words.verdict(_judge()) == "Comparable"
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_two_good_scans_of_one_scanner_are_comparable() -> None:
 def test_each_reason_lowers_the_verdict(changed: dict[str, float], grade: str, word: str) -> None:
     found = _judge(**changed)  # type: ignore[arg-type]
     assert found.grade == grade
-    assert word in found.in_words()
+    assert word in words.verdict(found)
 
 
 def test_slices_of_3_mm_in_both_are_noted_but_comparable() -> None:
@@ -70,7 +71,7 @@ def test_slices_of_3_mm_in_both_are_noted_but_comparable() -> None:
 def test_the_gravest_reason_comes_first() -> None:
     found = _judge(replace(FINE, slice_mm=4.0), likeness=0.0)
     assert [reason.grade for reason in found.reasons] == ["not comparable", "with caution", "with caution"]
-    assert found.in_words() == f"not comparable: {found.reasons[0].words}"
+    assert words.verdict(found) == f"Not comparable: {found.reasons[0].words}"
 
 
 def test_what_a_header_tells_is_added_and_the_gravest_stays_first() -> None:
@@ -85,4 +86,4 @@ def test_another_contrast_is_told_in_spreads() -> None:
     brighter = np.where(EVEN.baseline > 1.05, EVEN.baseline + 0.2, EVEN.baseline).astype(np.float32)
     pair = Pair(EVEN.baseline, brighter, EVEN.brain, EVEN.grid)
     assert verdict.drift_spreads(pair) == pytest.approx(0.8, abs=0.01)
-    assert "0.8 spreads" in _judge(pair=pair).in_words()
+    assert "0.8 spreads" in words.verdict(_judge(pair=pair))

@@ -45,7 +45,9 @@ def _write_pair(case: Case, output: Path, kind: str | None, comparable: bool = T
     )
     volumes = {"baseline_mm3": 64.0 * (kind == "vanished"), "followup_mm3": 64.0 * (kind == "new")}
     lesion = {"number": 1, "kind": kind, "centre_ras_mm": [0, 0, 0], **volumes}
-    outputs["lesions_json"].write_text(json.dumps({"lesions": [lesion] if kind else [], "load_mm3": None}))
+    outputs["lesions_json"].write_text(
+        json.dumps({"lesions": [lesion] if kind else [], "load_mm3": None, "surface_mm": 0.6})
+    )
     shift = STEP_MM * (earlier - later)
     rows = [[1, 0, 0, shift], [0, 1, 0, 0], [0, 0, 1, 0]]
     comparison: dict[str, object] = {

@@ -51,6 +51,7 @@ def make_result(*, has_new: bool = True, fast: bool = False) -> Result:
             {findings.SHOWN_BEFORE: possible},
         ),
         followup,
+        surface_mm=0.6,
     )
     found = assessment.looked_at(found, found.numbers, pair, followup, followup, aligned)
     found = replace(
@@ -79,7 +80,7 @@ def make_result(*, has_new: bool = True, fast: bool = False) -> Result:
 def without_lesions(result: Result) -> Result:
     """The same scans with nothing found in them."""
     none = np.zeros(result.shown.shape, dtype=bool)
-    found = findings.find(Marks(none, none.astype(np.float32), none), result.mask)
+    found = findings.find(Marks(none, none.astype(np.float32), none), result.mask, 0.6)
     return replace(
         result,
         mask=grids.like(none, result.mask),

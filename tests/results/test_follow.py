@@ -33,7 +33,7 @@ def _followed(load: list[float | None] | None = None) -> Followed:
     none: list[float | None] = [None] * 3
     return Followed(
         names,
-        Tracks(tracks, places, against),
+        Tracks(tracks, places, against, surface_mm=0.6),
         scans,
         grid,
         load or none,
@@ -109,7 +109,7 @@ def test_names_of_lines_stand_at_their_ends_and_not_on_each_other() -> None:
 def test_no_lesion_is_a_page_too() -> None:
     nothing = Followed(
         ["1", "2"],
-        Tracks([], [np.zeros((4, 4, 4), dtype=np.int32)] * 2, []),
+        Tracks([], [np.zeros((4, 4, 4), dtype=np.int32)] * 2, [], surface_mm=0.6),
         [np.ones((4, 4, 4), dtype=np.float32)] * 2,
         sitk.Image(4, 4, 4, sitk.sitkUInt8),
         [None, None],

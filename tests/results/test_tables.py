@@ -44,10 +44,26 @@ SMALL = Lesion(
 )
 NOTHING = np.zeros((1, 1, 1), dtype=np.uint8)
 FOUND = Findings(
-    [LARGE], [], [SMALL], NOTHING, NOTHING, None, looked_for_vanished=True, at=(NOTHING > 0, NOTHING > 0)
+    [LARGE],
+    [],
+    [SMALL],
+    NOTHING,
+    NOTHING,
+    None,
+    looked_for_vanished=True,
+    at=(NOTHING > 0, NOTHING > 0),
+    surface_mm=0.6,
 )
 NONE = Findings(
-    [], [], [], NOTHING, NOTHING, (1.5, 2.0), looked_for_vanished=True, at=(NOTHING > 0, NOTHING > 0)
+    [],
+    [],
+    [],
+    NOTHING,
+    NOTHING,
+    (1.5, 2.0),
+    looked_for_vanished=True,
+    at=(NOTHING > 0, NOTHING > 0),
+    surface_mm=0.6,
 )
 
 
