@@ -19,6 +19,9 @@ MALLOC = (
 
 def _say_where(kind: type[BaseException], _error: BaseException, trace: TracebackType | None) -> None:
     """An error that nobody foresaw, in one line: its own text may quote a header, and a patient's name."""
+    if issubclass(kind, KeyboardInterrupt):  # before the command line is there to take it
+        sys.stderr.write("Aborted!\n")
+        return
     last = traceback.extract_tb(trace)[-1]
     sys.stderr.write(
         f"Error: unexpected {kind.__name__} in {Path(last.filename).name}, line {last.lineno}; "

@@ -82,7 +82,8 @@ def find(marks: Marks, grid: sitk.Image, surface_mm: float, anatomy: Anatomy | N
     labels = numbers[changes.labels]
     possible = dict(marks.possible)
     if marks.drawn:  # what the network draws at one visit and sees no change of is a matter of its drawing
-        possible[ONE_DRAWING] = larger(changes.doubtful, SMALLEST_MM3, voxel_mm3)
+        apart = _apart(changes.doubtful, changes.labels > 0)
+        possible[ONE_DRAWING] = larger(apart, SMALLEST_MM3, voxel_mm3)
     reasons = _add_possible(labels, possible)
 
     probability = marks.probability
@@ -113,6 +114,13 @@ def find(marks: Marks, grid: sitk.Image, surface_mm: float, anatomy: Anatomy | N
         at=changes.at,
         surface_mm=surface_mm,
     )
+
+
+def _apart(marks: Mask, lesions: Mask) -> Mask:
+    """The components of `marks` that do not even touch a lesion at a corner: the others are its rim."""
+    components, _ = ndimage.label(marks)
+    rims = np.unique(components[ndimage.binary_dilation(lesions, np.ones((3, 3, 3)))])
+    return marks & ~np.isin(components, rims)
 
 
 def _order(changes: Changes) -> list[int]:

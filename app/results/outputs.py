@@ -20,6 +20,8 @@ from . import meaning, picture, report, tables, text
 from .text import NOBODY, Heading
 
 LONGEST_NAME = 255  # bytes that a file system takes
+# How a name must end that could be taken for one of another kind. A text's may end as the site's template.
+ENDINGS = {"report": ".html", "pdf": ".pdf", "sr": ".dcm", "key_image": ".dcm", "record": ".json"}
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,10 @@ class Outputs:
         for path in (None if self._is_segmentation else self.mask, self.probability, self.changes):
             if path is not None:
                 headers.suffix_of(path)
-        for path in self.wanted().values():
+        for name, path in self.wanted().items():
+            ending = ENDINGS.get(name, "")
+            if not path.name.lower().endswith(ending):
+                raise InputError(f"{path}: not a name for what is written there; wanted one with {ending}")
             _check_folder(path)
         if self.pdf is not None or self.key_image is not None:
             from . import paper  # noqa: F401  # says which package is missing

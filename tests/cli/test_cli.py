@@ -209,6 +209,26 @@ def test_a_table_of_an_unknown_kind_is_refused_before_any_work(scans: tuple[Path
     assert "wanted one that ends in .csv or .json" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "wanted"),
+    [
+        ("--report", "report.pdf", ".html"),
+        ("--pdf", "report.html", ".pdf"),
+        ("--sr", "report.json", ".dcm"),
+        ("--key-image", "key.png", ".dcm"),
+        ("--record", "run.html", ".json"),
+    ],
+)
+def test_a_name_of_another_kind_is_refused_before_any_work(
+    scans: tuple[Path, Path], empty: Path, option: str, name: str, wanted: str
+) -> None:
+    paths = ["-t1", scans[0], "-t2", scans[1], "-o", empty / "mask.nii.gz", option, empty / name]
+    result = _run("segment", *paths)
+    assert result.exit_code == 1
+    assert result.stderr.endswith(f"wanted one with {wanted}\n")
+    assert list(empty.iterdir()) == []
+
+
 def test_an_output_folder_that_cannot_be_made_is_refused_before_any_work(
     scans: tuple[Path, Path], tmp_path: Path
 ) -> None:

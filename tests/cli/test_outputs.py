@@ -3,6 +3,7 @@
 import errno
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -268,22 +269,29 @@ def test_a_file_in_the_place_of_a_patient_s_folder_stays(
     assert "cannot be written to" in result.stderr.splitlines()[-1]
 
 
-def test_an_error_that_nobody_foresaw_quotes_nothing() -> None:
-    code = (
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        ("ValueError", 1, "Error: unexpected ValueError in <string>, line 2; please report"),
+        ("KeyboardInterrupt", -signal.SIGINT, "Aborted!\n"),
+    ],
+)
+def test_an_error_that_nobody_foresaw_quotes_nothing(error: str, code: int, said: str) -> None:
+    script = (
         "import app.cli.main as cli, app.__main__ as start\n"
-        "def fail(): raise ValueError('Doe^Jane')\n"
+        f"def fail(): raise {error}('Doe^Jane')\n"
         "cli.main = fail\nstart.start()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", script],
         cwd=REPOSITORY,
         env={"GLIBC_TUNABLES": "", "PATH": ""},
         stderr=subprocess.PIPE,
         text=True,
         check=False,
     )
-    assert done.returncode == 1
-    assert done.stderr.startswith("Error: unexpected ValueError in <string>, line 2; please report")
+    assert done.returncode == code
+    assert done.stderr.startswith(said)
     assert "Doe" not in done.stderr
 
 

@@ -89,6 +89,23 @@ def test_what_an_earlier_reason_leaves_of_a_mark_is_no_mark_of_its_own() -> None
     ]
 
 
+def test_what_touches_a_lesion_at_a_corner_is_its_rim() -> None:
+    """Two pieces drawn at follow-up alone: one corner to corner with a new lesion, one apart."""
+    rim = np.zeros((1, 12, 40), dtype=bool)
+    rim[0, 1, 4:9] = True
+    marks = Marks(
+        new=_bar(0, 4),
+        probability=np.zeros(rim.shape, np.float32),
+        baseline=_bar(0, 0),
+        followup=rim | _bar(6, 5),
+        drawn=True,
+    )
+    found = findings.find(marks, GRID, 0.6)
+    (one,) = found.possible
+    assert (one.why, one.voxels) == (ONE_DRAWING, 5)
+    assert found.numbers[0, 6, 0] == one.number
+
+
 def test_what_is_drawn_at_one_visit_alone_is_listed_if_a_site_drew_the_other() -> None:
     """Of 2 and 4 mm3, at one visit each: the smaller is no lesion; by networks alone, neither is."""
     before, after = _bar(0, 1) | _bar(4, 9), _bar(2, 2) | _bar(4, 9)
