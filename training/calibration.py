@@ -27,7 +27,7 @@ def scored_marks(marked: Sequence[Marked]) -> tuple[Values, Values, Values]:
         (mark.score, float(bool(mark.lesions)), NEW_A_PAIR / painted if mark.lesions else 1.0)
         for one in marked
         for mark in one.marks
-        if mark.counted
+        if mark.lesions or mark.false
     ]
     score, real, weight = np.array(rows, dtype=np.float64).reshape(-1, 3).T
     return score, real, weight

@@ -15,6 +15,7 @@ from app.config import OperatingPoint
 from app.method.detection import scores, without_known
 from training.cases import SPACING_MM, VOXEL_MM3
 from training.painting import Painted
+from training.reading import MAYBE_NEW, UNREAD, Read, word_of
 
 FOUND = 0.1  # of a lesion's voxels must be marked
 MOSTLY = 0.5  # of a mark on known changes makes it neither right nor wrong
@@ -33,7 +34,12 @@ class Mark:
     voxels: int
     lesions: Mapping[int, int]  # {lesion touched: voxels in common}
     inside: Mapping[int, int]  # {lesion touched: voxels within its border}
-    counted: bool  # not mostly on what is known to change
+    known: bool  # mostly on what is known to change
+    read: str  # what a reader said of its place
+
+    @property
+    def false(self) -> bool:
+        return not self.lesions and not self.known and self.read not in MAYBE_NEW
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,9 @@ class Marked:
     contrasts_z: npt.NDArray[np.float64]
 
 
-def marks_of(probability: Array, pair: Painted, point: OperatingPoint) -> Marked:
+def marks_of(
+    probability: Array, pair: Painted, point: OperatingPoint, reading: Sequence[Read] = ()
+) -> Marked:
     """Every mark of a pair with a score above `LOWEST_CUT`, whatever the cut of `point`."""
     any_cut = dataclasses.replace(point, certain=LOWEST_CUT)
     gained = without_known(probability, pair.channels, any_cut, SPACING_MM[0])
@@ -69,15 +77,24 @@ def marks_of(probability: Array, pair: Painted, point: OperatingPoint) -> Marked
         lesions, within = pair.labels[box][mark], pair.inside[box][mark]
         touched = {int(lesion): int((lesions == lesion).sum()) for lesion in np.unique(lesions[lesions > 0])}
         inside = {lesion: int(((lesions == lesion) & within).sum()) for lesion in touched}
-        known = float(pair.known[box][mark].mean())
-        marks.append(Mark(float(score), int(mark.sum()), touched, inside, bool(touched) or known <= MOSTLY))
+        z, y, x = (round(float(at.mean())) + side.start for at, side in zip(mark.nonzero(), box, strict=True))
+        read = word_of(pair.name, (z, y, x), reading)
+        known = bool(pair.known[box][mark].mean() > MOSTLY)
+        marks.append(Mark(float(score), int(mark.sum()), touched, inside, known, read))
     volumes = np.bincount(pair.labels.ravel(), minlength=count)[1:]
     borders = np.bincount(pair.labels[pair.inside], minlength=count)[1:]
     return Marked(pair.name, pair.patient, marks, volumes, borders, np.array(pair.contrasts_z))
 
 
 def false_marks(marked: Marked, cut: float) -> int:
-    return sum(1 for mark in marked.marks if mark.score > cut and mark.counted and not mark.lesions)
+    return sum(1 for mark in marked.marks if mark.score > cut and mark.false)
+
+
+def as_unread(marked: Marked) -> Marked:
+    """The same as if nobody had looked at the marks: what no mask has is false."""
+    return dataclasses.replace(
+        marked, marks=[dataclasses.replace(mark, read=UNREAD) for mark in marked.marks]
+    )
 
 
 def found(marked: Marked, cut: float) -> npt.NDArray[np.bool_]:
@@ -109,7 +126,7 @@ def shapes_of_found(marked: Marked, cut: float) -> npt.NDArray[np.float64]:
 def cut_for(cases: Sequence[Marked], false_a_pair: float = FALSE_A_PAIR) -> float:
     """The lowest cut at which there are at most so many false marks a pair; never below `LOWEST_CUT`."""
     false = sorted(
-        (mark.score for marked in cases for mark in marked.marks if mark.counted and not mark.lesions),
+        (mark.score for marked in cases for mark in marked.marks if mark.false),
         reverse=True,
     )
     allowed = int(false_a_pair * len(cases))

@@ -1,12 +1,7 @@
 """One page to look at: every mark and every missed lesion of every pair, at both visits; and what a reader
 said of each place.
-
-`reading.json` holds the reader's words, by place: "clear" (a new lesion that anybody would call so),
-"doubtful", or "not visible". Later networks are scored against them: a mark is worth what the reader said of
-its place, and a missed lesion costs what it was worth.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +13,10 @@ from scipy import ndimage
 from app.arrays import Mask
 from app.files import writing
 from training.cases import Case
+from training.reading import UNREAD, WORDS, Place, Read, word_of
 
-READING = Path(__file__).parent / "reading.json"
-WORDS = ("clear", "doubtful", "not visible")
-SAME_PLACE_MM = 6.0  # apart, at most
 SIDE_MM = 48  # of what is shown
 COLUMNS = 8  # of places; each takes baseline and follow-up
-
-Place = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -36,15 +27,6 @@ class Item:
     kind: str  # "found", "marked" (without a lesion of the truth) or "missed"
     centre: Place  # (z, y, x) on the network's grid: the voxel of it that is nearest to its centre of mass
     volume_mm3: int
-
-
-@dataclass(frozen=True)
-class Read:
-    """What a reader said of a place."""
-
-    case: str
-    centre: Place
-    word: str  # one of WORDS
 
 
 def items_of(case: Case, mask: Mask) -> list[Item]:
@@ -63,27 +45,10 @@ def items_of(case: Case, mask: Mask) -> list[Item]:
     return sorted(found, key=lambda item: -item.volume_mm3)
 
 
-def read_reading(path: Path = READING) -> list[Read]:
-    return [
-        Read(one["case"], tuple(one["centre"]), one["word"]) for one in json.loads(path.read_text())["places"]
-    ]
-
-
-def word_of(item: Item, reading: Sequence[Read]) -> str:
-    """What was said of the place nearest to an item; 'unread' where none is near."""
-    near = [
-        (float(np.linalg.norm(np.subtract(one.centre, item.centre))), one.word)
-        for one in reading
-        if one.case == item.case
-    ]
-    distance, word = min(near, default=(np.inf, ""))
-    return word if distance <= SAME_PLACE_MM else "unread"
-
-
 def reading_lines(items: Sequence[Item], reading: Sequence[Read]) -> list[str]:
     """Of the places that were read: how many of each word are marked and how many missed."""
-    counts = Counter((item.kind == "missed", word_of(item, reading)) for item in items)
-    words = [*WORDS, "unread"]
+    counts = Counter((item.kind == "missed", word_of(item.case, item.centre, reading)) for item in items)
+    words = [*WORDS, UNREAD]
     marked = ", ".join(f"{counts[False, word]} {word}" for word in words)
     missed = ", ".join(f"{counts[True, word]} {word}" for word in words)
     return [f"  as a reader saw them: marked {marked}; missed {missed}"]

@@ -34,11 +34,12 @@ from training import (
     metadata,
     operating_points,
     painting,
+    reading,
     sheet,
     yardstick,
 )
 from training.cases import SPACING_MM, Case, patient_of, read_cases
-from training.marks import Marked, cut_for, left_out_cuts, marks_of
+from training.marks import Marked, as_unread, cut_for, left_out_cuts, marks_of
 
 POSSIBLE_FALSE_A_PAIR = 2.0  # false marks a pair above the lower cut
 
@@ -98,13 +99,18 @@ def validate_open(
         ]
         lines += yardstick.painted_lines(judged, cuts)
         lines += calibration.left_out_lines(chosen_on, judged)
+    share, false = yardstick.share_found([as_unread(one) for one in judged])
+    lines.append(
+        "  if marks that a reader took for new, or that may be, were false where no mask has them: "
+        f"{share:.2f} found, {false:.2f} false marks a pair"
+    )
     print("\n".join(lines), flush=True)
     maps = {case.name: predictors[patient_of(case.name)].maps(case.channels, case.brain) for case in cases}
     points = {patient: dataclasses.replace(point, certain=cut) for patient, cut in cuts.items()}
     masks = yardstick.masks_of({name: found.new for name, found in maps.items()}, cases, points)
     real = [*yardstick.quiet_lines(masks, cases), *yardstick.real_lines(masks, cases)]
     items = [item for case in cases for item in sheet.items_of(case, masks[case.name])]
-    real += [*lesion_lines(prepared / "pairs", maps), *sheet.reading_lines(items, sheet.read_reading())]
+    real += [*lesion_lines(prepared / "pairs", maps), *sheet.reading_lines(items, reading.read_reading())]
     real += yardstick.derived_lines(masks, cases)
     if page is not None:
         sheet.draw(items, {case.name: case for case in cases}, masks, page)
@@ -137,10 +143,10 @@ def mark_painted(
     predictors: Mapping[str, Predictor], cases: Sequence[Case], prepared: Path, seed: int
 ) -> list[Marked]:
     """The marks of each case with lesions painted into it, by its patient's networks."""
-    marked = []
+    marked, read = [], reading.read_reading()
     for pair in painting.painted(cases, prepared, seed):
         predictor = predictors[pair.patient]
-        marked.append(marks_of(predictor(pair.channels, pair.brain), pair, predictor.config.point))
+        marked.append(marks_of(predictor(pair.channels, pair.brain), pair, predictor.config.point, read))
     return marked
 
 

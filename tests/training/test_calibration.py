@@ -36,7 +36,12 @@ def test_perfect_and_wrong_calibration() -> None:
 
 
 def test_painted_lesions_count_as_many_as_a_pair_has() -> None:
-    marks = [Mark(0.9, 10, {1: 5}, {1: 5}, True), Mark(0.8, 10, {}, {}, True), Mark(0.7, 10, {}, {}, False)]
+    marks = [
+        Mark(0.9, 10, {1: 5}, {1: 5}, False, "unread"),
+        Mark(0.8, 10, {}, {}, False, "not visible"),
+        Mark(0.7, 10, {}, {}, True, "unread"),  # known to change
+        Mark(0.6, 10, {}, {}, False, "clear"),  # a reader saw a change
+    ]
     marked = [Marked("a forward", "a", marks, np.full(40, 20), np.full(40, 10), np.ones(40))]
     score, real, weight = calibration.scored_marks(marked)
     assert score.tolist() == [0.9, 0.8]  # a mark on what is known to change does not count

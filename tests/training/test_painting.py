@@ -10,6 +10,7 @@ from training import marks, painting
 from training.cases import Case, patient_of
 from training.marks import Mark, Marked
 from training.prepare import pack_shapes
+from training.reading import Read
 from training.synthesis.lesions import Shapes
 
 SIDE = 56
@@ -64,6 +65,12 @@ def test_found_and_false_lesions_are_counted(case: Case, shapes: Shapes) -> None
     probability[tuple(slice(at - 1, at + 2) for at in spot)] = 1.0
     assert marks.false_marks(marks.marks_of(probability, pair, point), 0.5) == 1
 
+    z, y, x = (int(at) for at in spot)
+    for word, false in (("clear", 0), ("doubtful", 0), ("not visible", 1)):
+        read = marks.marks_of(probability, pair, point, [Read(pair.name, (z, y, x + 3), word)])
+        assert marks.false_marks(read, 0.5) == false
+        assert marks.false_marks(marks.as_unread(read), 0.5) == 1
+
 
 def test_a_lesion_reaches_to_half_of_its_height(case: Case, shapes: Shapes) -> None:
     pair = painting.paint(case, shapes, torch.Generator().manual_seed(0))
@@ -78,7 +85,7 @@ def test_a_lesion_reaches_to_half_of_its_height(case: Case, shapes: Shapes) -> N
 def marked(patient: str, scores: list[float], lesions: list[dict[int, int]]) -> Marked:
     """Marks of 10 voxels; three lesions of 20 voxels, half of them within their border."""
     found = [
-        Mark(score, 10, touched, {lesion: voxels // 2 for lesion, voxels in touched.items()}, True)
+        Mark(score, 10, touched, {lesion: voxels // 2 for lesion, voxels in touched.items()}, False, "unread")
         for score, touched in zip(scores, lesions, strict=True)
     ]
     return Marked(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training import sheet
+from training import reading, sheet
 from training.cases import Case
 
 BRAIN = np.ones((24, 24, 24), bool)
@@ -26,9 +26,10 @@ def test_marks_and_missed_lesions_are_listed_read_and_drawn(tmp_path: Path) -> N
         ("missed", 64, (19, 19, 19)),
         ("found", 27, (4, 4, 4)),
     ]
-    reading = [sheet.Read("a forward", (14, 12, 12), "clear"), sheet.Read("b forward", (4, 4, 4), "clear")]
-    assert [sheet.word_of(item, reading) for item in items] == ["clear", "unread", "unread"]
-    (line,) = sheet.reading_lines(items, reading)
+    read = [reading.Read("a forward", (14, 12, 12), "clear"), reading.Read("b forward", (4, 4, 4), "clear")]
+    words = [reading.word_of(item.case, item.centre, read) for item in items]
+    assert words == ["clear", "unread", "unread"]
+    (line,) = sheet.reading_lines(items, read)
     assert line.endswith(
         "marked 1 clear, 0 doubtful, 0 not visible, 1 unread; missed 0 clear, 0 doubtful, 0 not "
         "visible, 1 unread"
@@ -38,6 +39,6 @@ def test_marks_and_missed_lesions_are_listed_read_and_drawn(tmp_path: Path) -> N
 
 
 def test_the_reading_kept_is_one_of_known_words() -> None:
-    for one in sheet.read_reading():
-        assert one.word in sheet.WORDS
+    for one in reading.read_reading():
+        assert one.word in reading.WORDS
         assert one.case.split(" ")[1] in ("forward", "backward")
