@@ -75,12 +75,11 @@ def maps_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
 
 def lesion_weights(truth: Tensor) -> Tensor:
     """Weight of each voxel (B, maps, D, H, W): 1 outside lesions, up to `MOST_TIMES` in small ones."""
-    volume = truth
+    volume = functional.pad(truth, [LOCAL_VOXELS // 2] * 6)
     for axis in range(3):
-        side, half = [1, 1, 1], [0, 0, 0]
-        side[axis], half[axis] = LOCAL_VOXELS, LOCAL_VOXELS // 2
-        volume = functional.avg_pool3d(volume, side, stride=1, padding=half)
-    times = (WHOLE_VOXELS / (volume * LOCAL_VOXELS**3).clamp_min(1.0)).clamp(1.0, MOST_TIMES)
+        side = [LOCAL_VOXELS if axis == along else 1 for along in range(3)]
+        volume = LOCAL_VOXELS * functional.avg_pool3d(volume, side, stride=1)
+    times = (WHOLE_VOXELS / volume.clamp_min(1.0)).clamp(1.0, MOST_TIMES)
     return 1 + truth * (times - 1)
 
 

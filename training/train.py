@@ -4,7 +4,7 @@ Made pairs (training.prepare), the paper's recipe (training.msseg2), and several
 
     python -m training.train --prepared runs/open/prepared --run runs/open/heads --head 1 --seed 23
     python -m training.train --prepared runs/msseg2/prepared --run runs/msseg2/fold1 --fold 1
-    torchrun --nproc-per-node 4 -m training.train ...
+    torchrun --nproc-per-node 4 -m -- training.train ...
 
 Real pairs that the network was not trained on choose the best weights.
 Needs torch, numpy and scipy alone. A stopped run goes on where its last `state.pt` was: weights, average and

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from training.loss import dice_ce_loss, dice_loss, maps_loss
+from training.loss import dice_ce_loss, dice_loss, lesion_weights, maps_loss
 
 SCORED = torch.ones(1, 1, 1, 1, 4, dtype=torch.bool)
 TRUTH = torch.tensor([1.0, 0.0, 0.0, 0.0])[None, None, None, None]
@@ -50,11 +50,21 @@ def test_outside_the_brain_nothing_counts() -> None:
 
 
 def test_maps_by_hand() -> None:
-    # one voxel a map, truth 1, probability one half: Dice (2 * .5 + 10) / (.25 + 1 + 10), cross-entropy log
-    # 2; alike in all maps
+    # one voxel a map, truth 1, five times weighted, probability one half: Dice (5 * 2 * .5 + 10) / (5 * .25 +
+    # 5 + 10), cross-entropy 5 * log 2; alike in all maps
     ones = torch.ones(1, 4, 1, 1, 1)
-    wanted = 1 - 11 / 11.25 + math.log(2)
+    wanted = 1 - 15 / 16.25 + 5 * math.log(2)
     assert float(maps_loss(torch.zeros(1, 4, 1, 1, 1), ones, ones.bool())) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_small_lesion_weighs_as_much_as_one_of_200_voxels_but_at_most_five_times_its_own() -> None:
+    truth = torch.zeros(1, 3, 24, 24, 24)
+    truth[0, 0, 10:13, 10:13, 10:13] = 1  # 27 voxels: 200 / 27 is more than 5
+    truth[0, 1, 10:14, 10:14, 10:15] = 1  # 80
+    truth[0, 2, 8:15, 8:15, 8:15] = 0.5  # 171.5 by parts of voxels, which are half weighted
+    weights = lesion_weights(truth)
+    assert weights[0, :, 11, 11, 11].tolist() == pytest.approx([5, 200 / 80, 1 + 0.5 * (200 / 171.5 - 1)])
+    assert weights[truth == 0].unique().tolist() == [1]
 
 
 def test_a_map_that_is_not_known_costs_nothing_and_new_lesions_cost_most() -> None:
