@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from app.arrays import Mask
+
 READING = Path(__file__).parent / "reading.json"
 WORDS = ("clear", "doubtful", "not visible")
 MAYBE_NEW = WORDS[:2]
@@ -35,6 +37,21 @@ def read_reading(path: Path = READING) -> list[Read]:
     return [
         Read(one["case"], tuple(one["centre"]), one["word"]) for one in json.loads(path.read_text())["places"]
     ]
+
+
+def maybe_new(case: str, masks: Mask, reading: Sequence[Read]) -> Mask:
+    """Balls round the places (z, y, x) where the reader saw a new lesion, or could not tell, and the masks
+    have nothing.
+    """
+    balls = np.zeros_like(masks)
+    for one in reading:
+        if one.case == case and one.word in MAYBE_NEW:
+            squares = [(np.arange(side) - at) ** 2 for side, at in zip(masks.shape, one.centre, strict=True)]
+            z, y, x = np.ix_(*squares)
+            ball = z + y + x <= SAME_PLACE_MM**2
+            if not (ball & masks).any():
+                balls |= ball
+    return balls
 
 
 def word_of(case: str, centre: Place, reading: Sequence[Read]) -> str:

@@ -38,6 +38,21 @@ def test_marks_and_missed_lesions_are_listed_read_and_drawn(tmp_path: Path) -> N
     assert (tmp_path / "sheet.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_what_a_reader_saw_and_no_mask_has_is_a_ball_that_may_be_new() -> None:
+    truth = cube(2, 3)
+    read = [
+        reading.Read("a forward", (16, 16, 16), "doubtful"),
+        reading.Read("a forward", (4, 4, 4), "clear"),  # in the mask
+        reading.Read("a forward", (16, 4, 16), "not visible"),
+        reading.Read("a backward", (16, 4, 4), "clear"),
+    ]
+    found = reading.maybe_new("a forward", truth, read)
+    assert found[16, 16, 22] and not found[16, 16, 23]
+    assert found.sum() == sum(
+        z**2 + y**2 + x**2 <= 36 for z in range(-6, 8) for y in range(-6, 8) for x in range(-6, 8)
+    )
+
+
 def test_the_reading_kept_is_one_of_known_words() -> None:
     for one in reading.read_reading():
         assert one.word in reading.WORDS

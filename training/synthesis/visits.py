@@ -19,6 +19,7 @@ from app.arrays import Array, Mask
 from training.augmentation import blur, integer, uniform
 from training.config import SynthesisConfig
 from training.places import Bytes, depth_of, white_places
+from training.reading import maybe_new, read_reading
 from training.synthesis import acquisition
 from training.synthesis.anatomy import Window, oblique, random_centre, upright
 from training.synthesis.distractors import add_distractors
@@ -40,7 +41,8 @@ class Visits:
     depth: Tensor  # (z, y, x) int8, half mm below the brain's surface
     place: Tensor  # (z, y, x) uint8, where lesions appear
     changed: tuple[Tensor, Tensor]  # (z, y, x) uint8: vanished, new
-    unsure: tuple[Tensor, Tensor]  # (z, y, x) uint8: what may have vanished, or be new
+    # (z, y, x) uint8: what may have vanished, or be new, by the masks or to a reader
+    unsure: tuple[Tensor, Tensor]
     lesions: tuple[Tensor, Tensor] | None  # (z, y, x) uint8, all lesions, where they are known
 
 
@@ -57,6 +59,11 @@ def read_visits(path: Path, device: torch.device) -> Visits:
         changed = [arrays[f"truth_{order}"] & ~arrays[f"ignore_{order}"] & brain for order in orders]
         marked = [arrays[f"truth_{order}"] | arrays[f"ignore_{order}"] for order in orders]
         lesions = tensors(list(arrays["lesions"])) if "lesions" in arrays else None
+    read = read_reading()
+    marked = [
+        mask | maybe_new(f"{path.stem} {order}", mask, read)
+        for mask, order in zip(marked, orders, strict=True)
+    ]
     near = [ndimage.binary_dilation(mask, iterations=DRAWN_VOXELS) for mask in marked]
     earlier, later = torch.from_numpy(channels).to(device)
     return Visits(
