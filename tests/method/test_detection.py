@@ -149,12 +149,14 @@ def test_each_lesion_is_judged_alone(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize(("voxels", "flows"), [(0, False), (1, False), (2, True), (10, True)])
 def test_a_mark_with_more_than_a_tenth_in_fluid_begins_in_it(voxels: int, flows: bool) -> None:
-    """Bars of 10 voxels, the last ones where the baseline is fluid; the follow-up has gained all of both.
+    """Bars of 10 voxels, the last ones where the baseline is fluid, which lies below and above the bar, too;
+    the follow-up has gained all of both.
 
     The other bar lies in tissue and stays.
     """
     scans = np.ones((2, 12, 24, 24), dtype=np.float32)
     scans[0, :, :12, 15 - voxels :] = 0.0
+    scans[0, [3, 9], :12] = 0.0
     scans[1, 6, 6, 5:15] = scans[1, 6, 18, 5:15] = 3.0
     probability = (scans[1] > 2) * np.float32(0.99)
     marks = detection.in_fluid(probability > 0.5, scans[0])
@@ -162,6 +164,20 @@ def test_a_mark_with_more_than_a_tenth_in_fluid_begins_in_it(voxels: int, flows:
     left = detection.without_known(probability, scans, HALF, spacing_mm=1.0)
     assert (left[6, 6, 5:15] <= np.float32(0.6)).all() == flows
     assert (left[6, 18, 5:15] == np.float32(0.99)).all()
+
+
+def test_a_large_lesion_that_reaches_into_a_ventricle_begins_in_tissue() -> None:
+    """A bar with 2 of 10 voxels in fluid is flow, a block with 2 of 10 layers in it is not: half of the block
+    is more than three voxels away.
+    """
+    baseline = np.ones((24, 24, 24), dtype=np.float32)
+    baseline[:, :, 15:] = 0.0
+    block = np.zeros(baseline.shape, dtype=bool)
+    block[7:17, 7:17, 7:17] = True
+    assert not detection.in_fluid(block, baseline).any()
+    shallow = np.zeros_like(block)
+    shallow[7:17, 7:17, 12:17] = True
+    assert (detection.in_fluid(shallow, baseline) == shallow).all()
 
 
 def test_the_score_is_the_voxel_after_the_minimum_volume() -> None:
