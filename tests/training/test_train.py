@@ -244,10 +244,10 @@ def test_a_batch_that_cannot_be_shared_is_refused(
 def test_training_lowers_the_loss(prepared: Path, tmp_path: Path) -> None:
     # float32, because bfloat16 loses a gradient now and then with patches this small (training/LOG.md,
     # failures)
-    config = dataclasses.replace(CONFIG, steps=41, validate_steps=1000, learning_rate=3e-3)
-    train(prepared, tmp_path, config, CPU, stop_at=40)
+    config = dataclasses.replace(CONFIG, steps=161, validate_steps=1000, learning_rate=3e-3)
+    train(prepared, tmp_path, config, CPU, stop_at=160)
     losses = [float(row["loss"]) for row in rows(tmp_path / "log.csv")]
-    assert losses[-1] < 0.9 * losses[0]
+    assert sum(losses[-3:]) / 3 < 0.9 * sum(losses[:2]) / 2  # each of twenty steps, whose patches differ
 
 
 def test_no_simpleitk_is_needed() -> None:
