@@ -17,7 +17,7 @@ from app import assessment, pipeline
 from app.images import storage
 from app.method.grade import SEED, Found, SelfGrade
 from app.method.predictor import Predictor
-from app.pipeline import Networks, Result, Steps
+from app.pipeline import Networks, Result
 from training import commands
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     within = []
     for number, (baseline, followup) in enumerate(arguments.pair, start=1):
         scans = storage.read(baseline), storage.read(followup)
-        result = pipeline.segment(*scans, networks, steps=Steps(fast=True))
+        result = pipeline.segment(*scans, networks)
         grades = graded(result, scans[1], networks.predictor, range(SEED, SEED + 1 + arguments.seeds))
         print(f"pair {number}:")
         within += compare(grades)
