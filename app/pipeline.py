@@ -147,7 +147,7 @@ def segment(
 
         drawn = None if baseline_lesions is None else _on_followup(baseline_lesions, followup, aligned)
         marks = assessment.marks(maps, new, gone, pair, followup, aligned, config.point, judged, drawn)
-        surface_mm = change.surface_mm(scan.slice_mm for scan in scans)
+        surface_mm = change.margin_mm(scan.slice_mm for scan in scans)
         anatomy = Anatomy(pair, grids.moved_grid(pair.grid, aligned.to_followup))
         found = findings.find(marks, followup, surface_mm, anatomy)
         numbers = grids.labels_on(grids.like(found.numbers, followup), pair.grid, aligned.to_followup)

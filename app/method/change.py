@@ -22,8 +22,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)  # in the order of their values in the 
 
 # Two drawings of one lesion differ by about half a voxel all around. A lesion has changed if a ball of its
 # volume would have to move its surface by more than this: for voxels of 1 mm, 91 % of a lesion of 5 mm, 40 %
-# of one of 10 mm. Of 43 lesions of two real pairs of 1 mm without change two differ by more than 0.5 mm, none
-# by more than 0.54 mm (training/LOG.md).
+# of one of 10 mm. Of 43 lesions of two real pairs of 1 mm without change (P2; P14, visits 2 and 3) two differ
+# by more than 0.5 mm, none by more than 0.54 mm.
 SURFACE_VOXELS = 0.6
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def classify(
 
     `baseline` and `followup` are all lesions of each visit, None where nobody has drawn them: with neither,
     new and vanished lesions are all that can be told; with the baseline alone, the follow-up is what is left
-    of it. `surface_mm` is how far a surface may move without a change (`surface_mm`).
+    of it. `surface_mm` is how far a surface may move without a change (`margin_mm`).
     """
     nothing = np.zeros_like(new)
     before = nothing if baseline is None else baseline
@@ -100,7 +100,7 @@ def classify(
     )
 
 
-def surface_mm(slices_mm: Iterable[float]) -> float:
+def margin_mm(slices_mm: Iterable[float]) -> float:
     """How far a lesion's surface may seem to move between scans with slices as thick as these.
 
     The border lies anywhere within a slice. Lesions are drawn at 1 mm, so thinner slices count as that.

@@ -82,7 +82,7 @@ def larger(mask: Mask, volume_mm3: float, voxel_mm3: float) -> Mask:
 
 def mostly_in(mask: Mask, part: Mask) -> Mask:
     """The components of a mask (z, y, x) that lie with half of their voxels or more in a part of it all."""
-    components, share = _shares(mask, part)
+    components, (share,) = _shares(mask, part)
     kept: Mask = (share >= 0.5)[components]
     return kept
 
@@ -98,19 +98,19 @@ def in_fluid(marks: Mask, baseline: Array) -> Mask:
         return marks
     dark = ndimage.gaussian_filter(baseline, FLUID_SMOOTHING_VOXELS) < FLUID
     deep = ~ndimage.binary_dilation(dark, iterations=DEEP_VOXELS)
-    components, share = _shares(marks, dark)
-    _, deep_share = _shares(marks, deep)
-    flowing: Mask = ((share > FLUID_SHARE) & (deep_share < DEEP_SHARE))[components]
+    components, (in_dark, in_deep) = _shares(marks, dark, deep)
+    flowing: Mask = ((in_dark > FLUID_SHARE) & (in_deep < DEEP_SHARE))[components]
     return flowing
 
 
-def _shares(mask: Mask, part: Mask) -> tuple[Labels, npt.NDArray[np.float64]]:
-    """The components of a mask, and of number 0, 1, 2, ... the share that lies in a part; 0 of the rest."""
+def _shares(mask: Mask, *parts: Mask) -> tuple[Labels, npt.NDArray[np.float64]]:
+    """The components of a mask, and for each part the share of number 0, 1, 2, ... in it; 0 of the rest."""
     components, count = ndimage.label(mask)
     voxels = np.bincount(components.ravel(), minlength=count + 1)
-    share = np.bincount(components[part], minlength=count + 1) / np.maximum(voxels, 1)
-    share[0] = 0
-    return components, share
+    inside = np.array([np.bincount(components[part], minlength=count + 1) for part in parts])
+    shares = inside / np.maximum(voxels, 1)
+    shares[:, 0] = 0
+    return components, shares
 
 
 def without_known(probability: Array, scans: Array, point: OperatingPoint, spacing_mm: float) -> Array:

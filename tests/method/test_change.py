@@ -54,15 +54,13 @@ def test_the_margin_is_the_one_that_is_stated() -> None:
     """91 % of a ball of 5 mm, 40 % of one of 10 mm: (3.1 / 2.5)^3 and (5.6 / 5)^3."""
     for diameter_mm, times in ((5.0, 1.906624), (10.0, 1.404928)):
         volume_mm3 = np.pi / 6 * diameter_mm**3
-        assert change.grown_mm3(volume_mm3, change.surface_mm([1.0, 0.5])) == pytest.approx(
-            times * volume_mm3
-        )
+        assert change.grown_mm3(volume_mm3, change.margin_mm([1.0, 0.5])) == pytest.approx(times * volume_mm3)
 
 
 def test_thick_slices_hide_how_far_a_surface_has_moved() -> None:
     """27 -> 64 mm3: radii of 1.86 and 2.48 mm, 0.62 mm apart."""
     for slices_mm, kind in (((1.0, 1.0), "enlarged"), ((0.6, 0.6), "enlarged"), ((1.0, 3.0), "unchanged")):
-        surface_mm = change.surface_mm(slices_mm)
+        surface_mm = change.margin_mm(slices_mm)
         changes = change.classify(NOTHING, NOTHING, _cube(2, 3), _cube(2, 4), 1.0, surface_mm)
         assert changes.kinds == (kind,)
 
@@ -77,7 +75,7 @@ def test_a_new_lesion_beside_an_old_one_stays_new_and_leaves_the_old_one_unchang
 
 def test_of_a_drawn_baseline_alone_the_vanished_part_is_gone() -> None:
     drawn, gone = _cube(2, 6), _cube(2, 6)
-    gone[:, :, 4:] = False  # 2 of 6 slices: 72 of 216 mm3 are gone; 144 with half a mm more have 232
+    gone[:, :, 4:] = False  # 2 of 6 slices: 72 of 216 mm3 are gone; 144 with 0.6 mm more have 239
     whole = _cube(20, 3)
     changes = change.classify(NOTHING, gone | whole, drawn | whole, None, voxel_mm3=1.0, surface_mm=0.6)
     assert changes.kinds == ("unchanged", "vanished")

@@ -167,8 +167,8 @@ def test_a_mark_with_more_than_a_tenth_in_fluid_begins_in_it(voxels: int, flows:
 
 
 def test_a_large_lesion_that_reaches_into_a_ventricle_begins_in_tissue() -> None:
-    """A bar with 2 of 10 voxels in fluid is flow, a block with 2 of 10 layers in it is not: half of the block
-    is more than three voxels away.
+    """A block with 2 of 10 layers in fluid is no flow: half of it is more than three voxels away. One with 2
+    of 5 layers in it is.
     """
     baseline = np.ones((24, 24, 24), dtype=np.float32)
     baseline[:, :, 15:] = 0.0

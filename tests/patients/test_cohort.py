@@ -63,7 +63,13 @@ def _summary(output: Path) -> dict[str, dict[str, str]]:
 
 
 def _leftovers(output: Path) -> list[Path]:
-    return list(output.rglob(".writing*"))
+    """Also while they come and go: `rglob` fails where a folder vanishes under it, `walk` goes on."""
+    return [
+        Path(folder, name)
+        for folder, folders, files in os.walk(output)
+        for name in (*folders, *files)
+        if name.startswith(".writing")
+    ]
 
 
 @pytest.fixture(scope="module")
