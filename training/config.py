@@ -114,6 +114,9 @@ class DistractorConfig:
     regional: float = 0.25  # smooth shift, standard deviation `regional_z`, radius in mm
     regional_z: float = 0.5
     radius_mm: Range = (8.0, 22.0)
+    noise: float = 0.2  # more noise in a region: far from the coil, by motion, at the skull's base
+    noise_z: Range = (0.3, 1.2)  # its standard deviation there
+    noise_mm: Range = (0.4, 1.0)  # blur of that noise
     gyral: float = 0.25  # brighter cortex in a region
     rim: float = 0.35  # bright surface of the brain
     edge: float = 0.35  # bright blobs at the surface: vessels, dura and fat that the brain mask lets in
@@ -129,7 +132,7 @@ class DistractorConfig:
 # Real visits bring their own distractors, but those of three patients are few: more of what false marks lie
 # on, flow at the skull's base and what pulsates in the ventricles (training/LOG.md).
 IN_REAL_PAIRS = DistractorConfig(
-    regional=0, gyral=0, rim=0, edge=0.1, flow=0.35, vessel=0.1, ventricle=0, plexus=0.15, flare=0
+    regional=0, noise=0.15, gyral=0, rim=0, edge=0.1, flow=0.35, vessel=0.1, ventricle=0, plexus=0.15, flare=0
 )
 
 

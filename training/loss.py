@@ -12,7 +12,8 @@ EPSILON = 0.01  # docs/method.md, 3
 MAP_WEIGHTS = (1.0, 0.5, 0.25, 0.25)  # of app.config.MAPS: what is new is what the network is for
 # A lesion of this volume or more counts by its voxels. A smaller one counts by this volume, at most so many
 # times its own: else the large ones are most of what is learnt (blob loss, Kofler 2023, has the same aim).
-WHOLE_VOXELS, MOST_TIMES = 200.0, 5.0
+WHOLE_VOXELS, MOST_TIMES = 200.0, 10.0
+CHANGES = 2  # of MAPS, the first: what is new, what has vanished; in maps of all lesions crumbs are mistakes
 LOCAL_VOXELS = 9  # side of the cube in which a lesion's volume is measured
 EMPTY_VOXELS = (
     10.0  # added to overlap and sum of a map's Dice, so that a few faint voxels in an empty batch cost little
@@ -50,7 +51,7 @@ def dice_ce_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
 
 def maps_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
     """Soft Dice loss plus mean cross-entropy of each map, weighted by `MAP_WEIGHTS`: logits, truth in [0, 1]
-    and scored (B, 4, D, H, W). Small lesions have a larger weight (`lesion_weights`).
+    and scored (B, 4, D, H, W). Small changes have a larger weight (`lesion_weights`).
 
     The squares in the denominator (V-Net, Milletari 2016) make the Dice of parts of voxels greatest where
     prediction and truth are equal.
@@ -58,7 +59,7 @@ def maps_loss(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
     entropy = functional.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
     probability = logits.float().sigmoid() * scored
     wanted = truth * scored
-    weights = lesion_weights(truth)
+    weights = torch.cat([lesion_weights(truth[:, :CHANGES]), torch.ones_like(truth[:, CHANGES:])], dim=1)
     axes = (0, 2, 3, 4)
     parts = [
         (weights * entropy * scored).sum(axes),

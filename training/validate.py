@@ -23,6 +23,7 @@ from app.config import OperatingPoint
 from app.errors import InputError
 from app.machine import choose_device
 from app.method import checkpoint
+from app.method.detection import all_lesions
 from app.method.predictor import LesionMaps, Predictor
 from app.scoring import metrics
 from app.scoring.metrics import CaseMetrics
@@ -38,7 +39,7 @@ from training import (
     sheet,
     yardstick,
 )
-from training.cases import SPACING_MM, Case, patient_of, read_cases
+from training.cases import SPACING_MM, VOXEL_MM3, Case, patient_of, read_cases
 from training.marks import Marked, as_unread, cut_for, left_out_cuts, marks_of
 
 POSSIBLE_FALSE_A_PAIR = 2.0  # false marks a pair above the lower cut
@@ -159,10 +160,9 @@ def lesion_lines(pairs: Path, maps: dict[str, LesionMaps]) -> list[str]:
         found = maps[f"{path.stem} forward"]
         with np.load(path) as arrays:
             if "lesions" in arrays and found.baseline is not None and found.followup is not None:
-                both = zip((found.baseline, found.followup), arrays["lesions"], strict=True)
-                dice = ", ".join(
-                    f"{yardstick.lesion_dice(probability, mask):.2f}" for probability, mask in both
-                )
+                masks = all_lesions([found.baseline, found.followup], VOXEL_MM3)
+                both = zip(masks, arrays["lesions"], strict=True)
+                dice = ", ".join(f"{yardstick.lesion_dice(mask, lesions):.2f}" for mask, lesions in both)
                 lines.append(f"  all lesions of {path.stem}, earlier and later visit: Dice {dice}")
     return lines
 

@@ -116,9 +116,8 @@ def derived_lines(masks: Mapping[str, npt.NDArray[np.bool_]], cases: Sequence[Ca
     ]
 
 
-def lesion_dice(probability: Array, lesions: npt.NDArray[np.bool_]) -> float:
-    """Dice of a map of all lesions with an expert's mask."""
-    mask = probability > 0.5
+def lesion_dice(mask: npt.NDArray[np.bool_], lesions: npt.NDArray[np.bool_]) -> float:
+    """Dice of all lesions of a visit with an expert's mask."""
     return float(2 * (mask & lesions).sum() / max(mask.sum() + lesions.sum(), 1))
 
 

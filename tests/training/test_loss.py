@@ -50,25 +50,27 @@ def test_outside_the_brain_nothing_counts() -> None:
 
 
 def test_maps_by_hand() -> None:
-    # one voxel a map, truth 1, five times weighted, probability one half: Dice (5 * 2 * .5 + 10) / (5 * .25 +
-    # 5 + 10), cross-entropy 5 * log 2; alike in all maps
+    # one voxel a map, truth 1, probability one half. Changes weigh ten times: Dice (10 * 2 * .5 + 10) /
+    # (10 * .25 + 10 + 10), cross-entropy 10 * log 2. All lesions do not: (2 * .5 + 10) / (.25 + 1 + 10)
+    # and log 2
     ones = torch.ones(1, 4, 1, 1, 1)
-    wanted = 1 - 15 / 16.25 + 5 * math.log(2)
-    assert float(maps_loss(torch.zeros(1, 4, 1, 1, 1), ones, ones.bool())) == pytest.approx(wanted, abs=1e-6)
+    changes, lesions = 1 - 20 / 22.5 + 10 * math.log(2), 1 - 11 / 11.25 + math.log(2)
+    loss = float(maps_loss(torch.zeros(1, 4, 1, 1, 1), ones, ones.bool()))
+    assert loss == pytest.approx((1.5 * changes + 0.5 * lesions) / 2, abs=1e-6)
 
 
-def test_a_small_lesion_weighs_as_much_as_one_of_200_voxels_but_at_most_five_times_its_own() -> None:
+def test_a_small_lesion_weighs_as_much_as_one_of_200_voxels_but_at_most_ten_times_its_own() -> None:
     truth = torch.zeros(1, 3, 24, 24, 24)
-    truth[0, 0, 10:13, 10:13, 10:13] = 1  # 27 voxels: 200 / 27 is more than 5
+    truth[0, 0, 10:12, 10:12, 10:13] = 1  # 12 voxels: 200 / 12 is more than 10
     truth[0, 1, 10:14, 10:14, 10:15] = 1  # 80
     truth[0, 2, 8:15, 8:15, 8:15] = 0.5  # 171.5 by parts of voxels, which are half weighted
     weights = lesion_weights(truth)
-    assert weights[0, :, 11, 11, 11].tolist() == pytest.approx([5, 200 / 80, 1 + 0.5 * (200 / 171.5 - 1)])
+    assert weights[0, :, 11, 11, 11].tolist() == pytest.approx([10, 200 / 80, 1 + 0.5 * (200 / 171.5 - 1)])
     assert weights[truth == 0].unique().tolist() == [1]
 
 
 def test_a_map_that_is_not_known_costs_nothing_and_new_lesions_cost_most() -> None:
-    truth, scored = torch.ones(1, 4, 1, 1, 1), torch.zeros(1, 4, 1, 1, 1, dtype=torch.bool)
+    truth, scored = torch.zeros(1, 4, 1, 1, 1), torch.zeros(1, 4, 1, 1, 1, dtype=torch.bool)
     assert float(maps_loss(torch.zeros_like(truth), truth, scored)) == 0
     alone = []
     for number in range(4):

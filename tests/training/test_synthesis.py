@@ -38,7 +38,7 @@ QUIET = SynthesisConfig(
         leftover=0.0,
     ),
     distractors=DistractorConfig(
-        regional=0, gyral=0, rim=0, edge=0, flow=0, plexus=0, vessel=0, ventricle=0, flare=0
+        regional=0, noise=0, gyral=0, rim=0, edge=0, flow=0, plexus=0, vessel=0, ventricle=0, flare=0
     ),
 )
 
@@ -90,6 +90,19 @@ def test_lesion_free_pairs_have_no_change(prepared: Path) -> None:
     samples = draw(prepared, calm, 9)
     assert not any(sample.truth[:2].any() for sample in samples)
     assert any((sample.truth[2:] > 0.5).any() for sample in samples)
+
+
+def test_a_region_may_be_noisier(prepared: Path) -> None:
+    """Without noise two visits to one scanner are alike; with it they differ, in the middle by nothing."""
+    noisy = dataclasses.replace(QUIET.distractors, noise=1.0, noise_z=(1.0, 1.0), noise_mm=(0.4, 0.4))
+    calm = dataclasses.replace(QUIET.lesions, lesion_free=1.0)
+    rises = [
+        4 * (sample.scans[1] - sample.scans[0])[sample.scored[0]]
+        for sample in draw(prepared, dataclasses.replace(QUIET, lesions=calm, distractors=noisy), 6)
+    ]
+    spreads = [float(rise.std()) for rise in rises]
+    assert 0.1 < np.median(spreads) < 2**0.5
+    assert abs(float(np.median([float(rise.median()) for rise in rises]))) < 0.05
 
 
 @pytest.mark.parametrize("kind", ["resolving", "shrinking"])

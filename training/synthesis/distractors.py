@@ -1,4 +1,4 @@
-"""What changes between two visits without being a lesion: drift, flow, vessels, bright rims."""
+"""What changes between two visits without being a lesion: drift, noise, flow, vessels, bright rims."""
 
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ def add_distractors(z: Tensor, window: Window, config: DistractorConfig, rng: to
     if happens(config.regional):
         for _ in range(1 + integer(rng, 3)):
             z = z + normal(rng, config.regional_z) * region()
+    if happens(config.noise):
+        noise = blur(torch.randn(z.shape, generator=rng, device=z.device), uniform(rng, *config.noise_mm))
+        z = z + uniform(rng, *config.noise_z) * region() * noise / noise.std()
     if happens(config.gyral):
         z = z + uniform(rng, 0.4, 2.0) * region() * torch.sigmoid(4 * (original - 0.6)) * (
             window.depth_mm < 12
