@@ -20,8 +20,6 @@ from .method.quality import ScanQuality
 from .method.registration import Aligned
 from .method.verdict import Verdict
 
-DRAWN = 0.5  # probability above which a network's map of all lesions of a visit shows one
-
 
 def vanished(maps: LesionMaps, pair: Pair, predictor: Predictor) -> Array:
     """Probability (z, y, x) of a lesion at baseline that the follow-up does not show.
@@ -88,18 +86,17 @@ def marks(
     if lost is not None:
         for there in apart.values():
             lost &= ~detection.mostly_in(lost, there)
-    visits = [
-        None if one is None else detection.larger(carried(one) > DRAWN, smallest_mm3, voxel_mm3)
-        for one in (maps.baseline, maps.followup)
-    ]
+    before, after = None, None
+    if maps.baseline is not None and maps.followup is not None:
+        before, after = detection.all_lesions([carried(maps.baseline), carried(maps.followup)], voxel_mm3)
     return Marks(
         new=mask,
         probability=probability,
         vanished=lost,
         swapped=swapped,
         possible=possible,
-        baseline=visits[0] if drawn is None else drawn,
-        followup=visits[1],
+        baseline=before if drawn is None else drawn,
+        followup=after,
         drawn=drawn is not None,
     )
 

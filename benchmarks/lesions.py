@@ -15,6 +15,7 @@ import torch
 from app import assessment, pipeline
 from app.errors import InputError
 from app.images import grids, storage
+from app.method.detection import all_lesions
 from app.pipeline import Networks
 from training import commands
 from training.yardstick import lesion_dice
@@ -42,10 +43,9 @@ def row(path: Path, mask: Path, networks: Networks) -> str:
     lesions = networks.predictor.maps(pair.channels(), pair.brain).followup
     if lesions is None:
         raise InputError("these networks know new lesions alone; wanted some that draw all lesions")
-    found = grids.array(assessment.to_followup(lesions, pair, scan, aligned))
-    expert_ml, ours_ml = (
-        float(one.sum()) * grids.voxel_mm3(scan) / 1000 for one in (drawn, found > assessment.DRAWN)
-    )
+    voxel_mm3 = grids.voxel_mm3(scan)
+    (found,) = all_lesions([grids.array(assessment.to_followup(lesions, pair, scan, aligned))], voxel_mm3)
+    expert_ml, ours_ml = (float(mask.sum()) * voxel_mm3 / 1000 for mask in (drawn, found))
     return f"| {path.stem} | {expert_ml:.1f} | {ours_ml:.1f} | {lesion_dice(found, drawn):.2f} |"
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,10 @@ DEEP_VOXELS = 3  # more than so many voxels from fluid, by their faces
 DEEP_SHARE = 0.25
 FLUID_SMOOTHING_VOXELS = 0.6
 
+# Of a map of all lesions of a visit: half drawn crumbs, most of them in bright cortex and flow, never reach
+# this (training/LOG.md).
+ALL_LESIONS = OperatingPoint(threshold=0.5, certain=0.95)
+
 logger = logging.getLogger(__name__)
 
 
@@ -41,6 +46,15 @@ def lesion_mask(probability: Array, point: OperatingPoint, voxel_mm3: float) -> 
     keep[0] = False
     mask: Mask = keep[components]
     return mask
+
+
+def all_lesions(visits: Sequence[Array], voxel_mm3: float) -> list[Mask]:
+    """The lesions of each visit, from its map (z, y, x) of all lesions, by `ALL_LESIONS`.
+
+    What is certain at one visit is drawn at all: else a lesion near the cut would seem to come or go.
+    """
+    at_any = lesion_mask(np.maximum.reduce([*visits]), ALL_LESIONS, voxel_mm3)
+    return [at_any & (probability > ALL_LESIONS.threshold) for probability in visits]
 
 
 def scores(probability: Array, components: Labels, minimum_volume_mm3: float, voxel_mm3: float) -> Array:

@@ -198,6 +198,20 @@ def test_a_mark_lies_mostly_in_a_part_with_half_of_its_voxels() -> None:
     assert not detection.mostly_in(mask, np.zeros_like(part)).any()
 
 
+def test_all_lesions_are_drawn_where_one_visit_is_certain() -> None:
+    """Of three bars of 6 mm3, one is certain at baseline in 4, one in 3 alone, one at follow-up."""
+    baseline, followup = np.full((2, 1, 8, 12), 0.1, dtype=np.float32)
+    for visit in (baseline, followup):
+        visit[0, :6:2, :6] = 0.7
+    baseline[0, 0, :4] = baseline[0, 2, :3] = followup[0, 4, :5] = 0.99
+    followup[0, 0, 2:] = 0.3
+    drawn = detection.all_lesions([baseline, followup], voxel_mm3=1.0)
+    assert [mask.sum(axis=(0, 2)).tolist() for mask in drawn] == [
+        [6, 0, 0, 0, 6, 0, 0, 0],
+        [2, 0, 0, 0, 6, 0, 0, 0],
+    ]
+
+
 def test_candidates_are_larger_than_the_smallest_and_certain_in_one_voxel() -> None:
     """Of three bars of 6 voxels of 1 mm3, one has a certain voxel; one of 3 has, too, but is too small."""
     probability = np.zeros((1, 8, 12), dtype=np.float32)
