@@ -9,7 +9,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from training.augmentation import average_slices, blur, degrade, sharpen, uniform
-from training.config import PAPER, V2, IqdaConfig
+from training.config import PAPER, V2, WIDE, IqdaConfig
 
 
 def noise(*sides: int) -> Tensor:
@@ -90,7 +90,7 @@ def test_one_seed_one_degradation() -> None:
     assert torch.equal(first, second)
 
 
-def test_presets_are_those_of_the_paper_and_of_the_later_code() -> None:
+def test_presets_are_those_of_the_paper_of_the_later_code_and_wider_than_the_papers() -> None:
     assert (PAPER.sigma, PAPER.counts) == ((0.5, 1.75), (2, 3, 4))
     assert (V2.sigma, V2.amount, V2.counts, V2.sigma_per_axis) == (
         (0.25, 1.0),
@@ -98,6 +98,7 @@ def test_presets_are_those_of_the_paper_and_of_the_later_code() -> None:
         (1, 2, 3, 4, 5),
         True,
     )
+    assert (WIDE.sigma, WIDE.amount, WIDE.counts) == (PAPER.sigma, (0.5, 3.0), (2, 3, 4, 5, 6))
     assert round(1 - V2.blur - V2.sharpen - V2.average_slices, 6) == 0.1
 
 
