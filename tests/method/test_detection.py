@@ -147,6 +147,26 @@ def test_each_lesion_is_judged_alone(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages == ["candidates left out: 1 that the baseline shows, too, 0 in its fluid"]
 
 
+def test_in_unrest_a_mark_is_worth_less() -> None:
+    """Around it the rise lies evenly between -0.4 and 0.4, so half of it within 0.2 of 0; its own mean is 1.
+
+    The odds 9 of 0.9 become 9 / (6 * 0.2 * 1.4826); a mark below the minimum volume stays as it is.
+    """
+    scans, probability, lesion = _pair(0.0, 1.0)
+    unrest = np.where(lesion, 0, np.random.default_rng(0).uniform(-0.4, 0.4, lesion.shape))
+    scans[1] += unrest
+    probability[lesion] = 0.9
+    probability[2, 2, :3] = 0.8
+    left = detection.without_known(probability, scans, HALF, spacing_mm=1.0)
+    odds = 9 / (6 * 0.2 * 1.4826)
+    assert left[lesion] == pytest.approx(odds / (1 + odds), abs=0.02)
+    np.testing.assert_array_equal(left[~lesion], probability[~lesion])
+    scans[1] += 99 * unrest
+    left = detection.without_known(probability, scans, HALF, spacing_mm=1.0)
+    assert (left[lesion] > np.float32(0.6)).all()  # its shape stays
+    assert left[lesion].max() < 0.61
+
+
 @pytest.mark.parametrize(("voxels", "flows"), [(0, False), (1, False), (2, True), (10, True)])
 def test_a_mark_with_more_than_a_tenth_in_fluid_begins_in_it(voxels: int, flows: bool) -> None:
     """Bars of 10 voxels, the last ones where the baseline is fluid, which lies below and above the bar, too;
