@@ -23,6 +23,7 @@ from torch import Tensor
 
 from app.arrays import Array
 from app.config import OperatingPoint
+from app.errors import InputError
 from app.files import writing
 from app.machine import choose_device
 from app.method import checkpoint
@@ -83,17 +84,22 @@ def main() -> None:
         if arguments.painted
         else [case for case in real if case.name.endswith("forward")]
     )
-    rows = [
-        row
-        for folder in arguments.weights
-        for path in checkpoint.lesion_networks(folder)
-        for row in score_network(path, cases)
-    ]
+    rows = [row for path in networks_of(arguments.weights) for row in score_network(path, cases)]
     names = list(dict.fromkeys(row["weights"] for row in rows))
     write(arguments.output / "robustness.csv", rows)
     for line in lines(rows, names):
         print(line)
     draw(rows, names, arguments.output / "robustness.png")
+
+
+def networks_of(folders: Sequence[Path]) -> list[Path]:
+    """The networks of all folders. Raises InputError if one has none."""
+    for folder in folders:
+        if not checkpoint.lesion_networks(folder):
+            raise InputError(
+                f"{folder}: no {checkpoint.LESION_NETWORKS}; wanted a folder with trained weights"
+            )
+    return [path for folder in folders for path in checkpoint.lesion_networks(folder)]
 
 
 def score_network(path: Path, cases: Sequence[Case]) -> list[dict[str, str]]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from app.errors import InputError
 from benchmarks import robustness
 from training.cases import Case
 
@@ -61,3 +62,9 @@ def test_table_and_figure(tmp_path: Path) -> None:
     ] == "w,fold1,blur,0.75,01 forward,0.2,0.4,1"
     robustness.draw(rows + others, ["w"], tmp_path / "robustness.png")
     assert (tmp_path / "robustness.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_folder_without_networks_is_said(tmp_path: Path) -> None:
+    (tmp_path / "fold1.pt").touch()
+    with pytest.raises(InputError, match=r"no lesions\*\.pt; wanted a folder with trained weights"):
+        robustness.networks_of([tmp_path])
