@@ -48,13 +48,16 @@ def load(findings: Findings) -> str:
 
 
 def order(findings: Findings) -> str | None:
-    """A question, if more lesions vanish than appear."""
-    gone, new = len(findings.of_kind("vanished")), len(findings.new)
-    if gone <= new:
+    """A question, if more lesions vanish than appear, by number or by volume."""
+    vanished = findings.of_kind("vanished")
+    gone, new = len(vanished), len(findings.new)
+    gone_ml, new_ml = (sum(one.volume_mm3 for one in kind) / 1000 for kind in (vanished, findings.new))
+    if gone <= new and gone_ml <= new_ml:
         return None
     return (
-        f"{counted(gone, 'lesion')} at baseline {'is' if gone == 1 else 'are'} gone, and {new or 'none'} "
-        f"{'is' if new == 1 else 'are'} new. That is rare in MS: are the scans in the right order?"
+        f"{counted(gone, 'lesion')} at baseline {'is' if gone == 1 else 'are'} gone ({gone_ml:.2f} ml), and "
+        f"{new or 'none'} {'is' if new == 1 else 'are'} new ({new_ml:.2f} ml). "
+        "That is rare in MS: are the scans in the right order?"
     )
 
 

@@ -17,7 +17,7 @@ from scipy import ndimage
 from app.images import grids
 from app.method.verdict import Reason, Verdict
 from app.pipeline import Result
-from app.results import picture, report
+from app.results import picture, report, words
 from app.results.text import Heading
 from tests.results.made_up_result import make_result, without_lesions
 
@@ -76,8 +76,18 @@ def test_a_page_without_lesions_says_so(result: Result) -> None:
 def test_more_vanished_than_new_asks_for_the_order(result: Result) -> None:
     assert 'id="order"' not in report.page(result)
     page = report.page(make_result(has_new=False))
-    assert "1 lesion at baseline is gone, and none are new" in page
+    assert "1 lesion at baseline is gone (" in page
+    assert "and none are new (0.00 ml)" in page
     assert "are the scans in the right order?" in page
+
+
+def test_as_many_vanished_of_more_volume_ask_for_the_order(result: Result) -> None:
+    (gone,) = result.findings.of_kind("vanished")
+    new = replace(result.findings.new[0], volume_mm3=gone.volume_mm3 + 1)
+    assert words.order(replace(result.findings, new=[new])) is None
+    asked = words.order(replace(result.findings, new=[replace(new, volume_mm3=gone.volume_mm3 - 1)]))
+    assert asked is not None
+    assert "are the scans in the right order?" in asked
 
 
 def test_a_pair_that_cannot_be_compared_says_so_first(result: Result) -> None:
