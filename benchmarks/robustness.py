@@ -23,7 +23,6 @@ from torch import Tensor
 
 from app.arrays import Array
 from app.config import OperatingPoint
-from app.errors import InputError
 from app.files import writing
 from app.machine import choose_device
 from app.method import checkpoint
@@ -94,12 +93,7 @@ def main() -> None:
 
 def networks_of(folders: Sequence[Path]) -> list[Path]:
     """The networks of all folders. Raises InputError if one has none."""
-    for folder in folders:
-        if not checkpoint.lesion_networks(folder):
-            raise InputError(
-                f"{folder}: no {checkpoint.LESION_NETWORKS}; wanted a folder with trained weights"
-            )
-    return [path for folder in folders for path in checkpoint.lesion_networks(folder)]
+    return [path for folder in folders for path in checkpoint.trained_networks(folder)]
 
 
 def score_network(path: Path, cases: Sequence[Case]) -> list[dict[str, str]]:

@@ -36,6 +36,14 @@ def lesion_networks(weights: Path) -> list[Path]:
     return sorted(weights.glob(LESION_NETWORKS))
 
 
+def trained_networks(weights: Path) -> list[Path]:
+    """The same. Raises InputError if there is none."""
+    paths = lesion_networks(weights)
+    if not paths:
+        raise InputError(f"{weights}: no {LESION_NETWORKS}; wanted a folder with trained weights")
+    return paths
+
+
 def lesion_network(weights: Path, number: int) -> Path:
     """Where the ensemble's network of a number, 1 upwards, belongs."""
     return weights / LESION_NETWORKS.replace("*", str(number))

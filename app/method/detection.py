@@ -150,7 +150,7 @@ def without_known(probability: Array, scans: Array, point: OperatingPoint, spaci
         return probability
     components, _ = ndimage.label(probability > point.threshold)
     boxes = _boxes(components, spacing_mm)
-    new, known = against_unrest(probability, components, scans, point, spacing_mm), 0
+    new, known = against_unrest(probability, components, boxes, scans, point, spacing_mm), 0
     certain = np.setdiff1d(components[new > point.certain], 0)
     flowing = in_fluid(np.isin(components, certain), scans[0])
     new[flowing] = point.threshold
@@ -167,16 +167,21 @@ def without_known(probability: Array, scans: Array, point: OperatingPoint, spaci
 
 
 def against_unrest(
-    probability: Array, components: Labels, scans: Array, point: OperatingPoint, spacing_mm: float
+    probability: Array,
+    components: Labels,
+    boxes: list[tuple[slice, ...]],
+    scans: Array,
+    point: OperatingPoint,
+    spacing_mm: float,
 ) -> Array:
     """The probability (z, y, x), with the odds of each component 1, 2, ... that is larger than the minimum
     volume times its mean rise over `STANDS_OUT` spreads of the rise around it, where that is below 1.
 
-    No voxel falls to the threshold: a mark keeps its shape.
+    Each of `boxes` holds a component with what is around it. No voxel falls to the threshold: a mark keeps
+    its shape.
     """
     left = probability.copy()
     above = np.nextafter(np.float32(point.threshold), np.float32(1))
-    boxes = _boxes(components, spacing_mm)
     volumes_mm3 = np.bincount(components.ravel())[1:] * spacing_mm**3
     for index in np.flatnonzero(volumes_mm3 > point.minimum_volume_mm3):
         box = boxes[index]

@@ -64,11 +64,7 @@ class Predictor:
 
         Raises InputError if there is none, if one is damaged, or if their settings differ.
         """
-        paths = checkpoint.lesion_networks(weights)
-        if not paths:
-            raise InputError(
-                f"{weights}: no {checkpoint.LESION_NETWORKS}; wanted a folder with trained weights"
-            )
+        paths = checkpoint.trained_networks(weights)
         ensemble = [checkpoint.load(path) for path in paths]
         first = ensemble[0].config
         for path, member in zip(paths, ensemble, strict=True):

@@ -1,5 +1,7 @@
 """How is a result said in plain words? The page, the text and the command line say it alike."""
 
+from collections.abc import Iterable
+
 from ..method.change import KINDS
 from ..method.findings import Findings
 from ..method.grade import CONTRAST_SPREADS, Found
@@ -31,9 +33,7 @@ def besides(findings: Findings) -> list[str]:
     said = []
     for kind in KINDS[1:]:
         if kind != "unchanged" and (lesions := findings.of_kind(kind)):
-            said.append(
-                f"{len(lesions)} {kind} ({sum(lesion.volume_mm3 for lesion in lesions) / 1000:.2f} ml)"
-            )
+            said.append(f"{len(lesions)} {kind} ({_ml(lesions):.2f} ml)")
     if findings.possible:
         said.append(f"{counted(len(findings.possible), 'mark')} that may be a lesion, not counted")
     return said
@@ -51,7 +51,7 @@ def order(findings: Findings) -> str | None:
     """A question, if more lesions vanish than appear, by number or by volume."""
     vanished = findings.of_kind("vanished")
     gone, new = len(vanished), len(findings.new)
-    gone_ml, new_ml = (sum(one.volume_mm3 for one in kind) / 1000 for kind in (vanished, findings.new))
+    gone_ml, new_ml = _ml(vanished), _ml(findings.new)
     if gone <= new and gone_ml <= new_ml:
         return None
     return (
@@ -131,3 +131,8 @@ def millimetres(ras_mm: tuple[float, float, float]) -> str:
 def counted(count: int, what: str) -> str:
     """'no lesion', '1 lesion', '2 lesions'."""
     return f"{count or 'no'} {what}{'' if count <= 1 else 's'}"
+
+
+def _ml(lesions: Iterable[Lesion]) -> float:
+    """Their volume together."""
+    return sum(lesion.volume_mm3 for lesion in lesions) / 1000
