@@ -187,15 +187,17 @@ def prepare(
     """The part of `segment` before the network: the alignment, and both scans as the network sees them."""
     clock = clock or Clock()
     if steps.preprocessing == "native":
-        return _native(baseline, followup, extractor, config, brain_mask, steps, clock)
-    if brain_mask is not None:
+        aligned, pair = _native(baseline, followup, extractor, config, brain_mask, steps, clock)
+    elif brain_mask is not None:
         raise InputError(
             f"a brain mask with preprocessing {steps.preprocessing}: it finds its own brain; wanted "
             "one of the two"
         )
-    if steps.preprocessing == "anima":
-        return _by_anima(baseline, followup, config, steps, clock)
-    return _as_they_are(baseline, followup, config, steps, clock)
+    elif steps.preprocessing == "anima":
+        aligned, pair = _by_anima(baseline, followup, config, steps, clock)
+    else:
+        aligned, pair = _as_they_are(baseline, followup, config, steps, clock)
+    return aligned, preprocessing.equally_sharp(pair) if config.match_sharpness else pair
 
 
 def _native(

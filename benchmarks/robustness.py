@@ -29,7 +29,7 @@ from app.method import checkpoint
 from app.method.predictor import Predictor
 from training import commands, folds, operating_points
 from training.augmentation import average_slices, blur, sharpen
-from training.cases import Case, patient_of, read_cases
+from training.cases import Case, as_seen, patient_of, read_cases
 from training.painting import painted_cases
 
 OVERLAP = 0.1
@@ -101,13 +101,15 @@ def score_network(path: Path, cases: Sequence[Case]) -> list[dict[str, str]]:
     loaded = checkpoint.load(path)
     cases = [case for case in cases if not folds.saw(loaded.provenance, patient_of(case.name))]
     predictor = Predictor([loaded.network], loaded.config, choose_device("auto"), overlap=OVERLAP)
-    as_they_are = {case.name: predictor(case.channels, case.brain) for case in cases}
-    point = operating_points.best(operating_points.table(as_they_are, cases), cases)[0]
+    preprocess = loaded.config.preprocess
+    seen = [as_seen(case, preprocess) for case in cases]
+    as_they_are = {case.name: predictor(case.channels, case.brain) for case in seen}
+    point = operating_points.best(operating_points.table(as_they_are, seen), seen)[0]
     rows = []
     for degradation, (degrade, strengths, _) in DEGRADATIONS.items():
         for strength in strengths:
             for case in cases:
-                lower = degraded(case, degrade, strength)
+                lower = as_seen(degraded(case, degrade, strength), preprocess)
                 key = {
                     "weights": path.parent.name,
                     "network": path.stem,

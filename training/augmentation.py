@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from app.method import sharpness
 from training.config import PRESETS, IqdaConfig
 
 AXIAL = -3  # z, through the slices of an axial scan: canonical arrays are (z, y, x)
@@ -57,6 +58,16 @@ def degrade_pair(scans: Sequence[Tensor], how: str, preset: str, rng: torch.Gene
     if how == "shared":
         return list(degrade(torch.stack(list(scans)), PRESETS[preset], rng))
     return list(scans)
+
+
+def equally_sharp(scans: Sequence[Tensor], brain: Tensor) -> list[Tensor]:
+    """Baseline and follow-up with the baseline blurred as much as the follow-up is, as a whole pair is when
+    lesions are looked for (app.method.sharpness).
+    """
+    baseline, followup = (scan.cpu().numpy() for scan in scans)
+    inside = brain.cpu().numpy()
+    blurred = sharpness.blurred(baseline, inside, sharpness.missing_blur(baseline, followup, inside))
+    return [torch.from_numpy(blurred).to(scans[0].device), scans[1]]
 
 
 def turn(volumes: Sequence[Tensor], rng: torch.Generator) -> list[Tensor]:

@@ -3,14 +3,18 @@
 Without SimpleITK, so that training can ask too.
 """
 
+import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
 from app.arrays import Array, Mask
+from app.config import PreprocessConfig
 from app.errors import InputError
+from app.method import sharpness
 
 SPACING_MM, VOXEL_MM3 = (1.0, 1.0, 1.0), 1.0
 TINY_MM3 = 30.0  # a truth this small counts as none (patient01 backward, 0.02 ml: data README)
@@ -21,7 +25,7 @@ class Case:
     """One pair in one time order, on the network's grid."""
 
     name: str  # "<patient> forward" or "<patient> backward"
-    channels: Array  # (2, z, y, x)
+    channels: Array  # (2, z, y, x), as they were acquired, or `as_seen`
     brain: Mask
     truth: Mask
     ignore: Mask  # taken out of prediction and truth
@@ -33,6 +37,21 @@ class Case:
     @property
     def has_new(self) -> bool:
         return int(self.truth.sum()) > TINY_MM3
+
+
+class Scans(Protocol):
+    """A dataclass with the scans of a pair: a case, or one with painted lesions."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def channels(self) -> Array: ...
+
+    @property
+    def brain(self) -> Mask: ...
+
+
+AnyPair = TypeVar("AnyPair", bound=Scans)
 
 
 def patient_of(case: str) -> str:
@@ -62,3 +81,13 @@ def read_cases(pairs: Path, patients: Collection[str] | None = None) -> list[Cas
                     truth, ignore = arrays[f"truth_{order}"] & brain, arrays[f"ignore_{order}"]
                     cases.append(Case(f"{path.stem} {order}", scans, brain, truth & ~ignore, ignore))
     return cases
+
+
+def as_seen(pair: AnyPair, config: PreprocessConfig) -> AnyPair:
+    """The same with its channels as app.method.preprocessing.Pair.channels has them by this config."""
+    if not config.match_sharpness:
+        return pair
+    baseline, followup = pair.channels
+    deviations = sharpness.missing_blur(baseline, followup, pair.brain)
+    blurred = sharpness.blurred(baseline, pair.brain, deviations)
+    return dataclasses.replace(pair, channels=np.stack([blurred, followup]))

@@ -152,6 +152,7 @@ class SynthesisConfig:
     low: float = 0.4  # share of patches centred in the lowest third of the brain, where false lesions gather
     iqda: str = "each"  # "none", "shared" by both time points, or for "each" alone
     preset: str = "wide"
+    match_sharpness: bool = True  # see app.method.sharpness
     lesions: LesionConfig = field(default_factory=LesionConfig)
     acquisition: AcquisitionConfig = field(default_factory=AcquisitionConfig)
     distractors: DistractorConfig = field(default_factory=DistractorConfig)
@@ -171,6 +172,7 @@ class ChallengeConfig:
     off_centre: int = 16  # voxels between the lesion and the middle of the patch along each axis, at most
     iqda: str = "shared"  # both scans alike, as the authors' later code
     preset: str = "paper"
+    match_sharpness: bool = False  # see app.method.sharpness
 
 
 @dataclass(frozen=True)

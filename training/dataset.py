@@ -14,7 +14,7 @@ from torch import Tensor
 
 from app.config import MAPS
 from app.errors import InputError
-from training.augmentation import degrade_pair, integer, turn, uniform
+from training.augmentation import degrade_pair, equally_sharp, integer, turn, uniform
 from training.cases import pairs_of
 from training.config import ChallengeConfig, OwnConfig, SynthesisConfig
 from training.synthesis.anatomy import read_source
@@ -137,6 +137,8 @@ class PatientStream:
         block = tuple(slice(start, start + config.patch) for start in starts)
         brain = patient.brain[block]
         scans = degrade_pair(list(patient.channels[:, *block].float()), config.iqda, config.preset, rng)
+        if config.match_sharpness:
+            scans = equally_sharp(scans, brain)
         channels = torch.stack(scans).clamp(0, 3) * brain  # as the network will see them: 0 outside the brain
         return Sample(*turn([channels, patient.truth[None, *block].float(), brain[None]], rng))
 
@@ -152,7 +154,7 @@ class OwnStream:
         names = [path.stem for path in pairs_of(prepared / "pairs", patients)]
         self.own = PatientStream(prepared, names, config, seed, device)
         there = (prepared / MADE).is_dir()
-        made = SynthesisConfig(patch=config.patch)
+        made = SynthesisConfig(patch=config.patch, match_sharpness=config.match_sharpness)
         self.made = PairStream(prepared / MADE, made, seed, device) if there else None
         self.every = config.every_made
 

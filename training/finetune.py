@@ -30,7 +30,7 @@ from app.method.brain import BrainExtractor
 from app.method.predictor import Predictor
 from app.pipeline import Chain
 from training import card, commands, folds, operating_points, own_pairs, painting, publish, train, validate
-from training.cases import TINY_MM3, Case, patient_of, read_cases
+from training.cases import TINY_MM3, Case, as_seen, patient_of, read_cases
 from training.config import OWN_RECIPE, OwnConfig, TrainConfig
 from training.dataset import MADE
 from training.marks import Marked, left_out_cuts, marks_of
@@ -110,7 +110,8 @@ def _prepare(pairs: Sequence[OwnPair], arguments: argparse.Namespace) -> Path:
     prepared: Path = arguments.runs / digest.hexdigest()[:8]
     device = choose_device("auto")
     extractor = BrainExtractor.from_file(arguments.weights / checkpoint.BRAIN_NETWORK, device)
-    config = checkpoint.load(networks[0]).config.preprocess
+    # as they were acquired: patches are drawn from them, degraded, and made equally sharp then
+    config = dataclasses.replace(checkpoint.load(networks[0]).config.preprocess, match_sharpness=False)
     own_pairs.prepare(pairs, prepared, extractor, config, arguments.preprocessing)
     if arguments.prepared is not None and not (prepared / MADE).exists():
         (prepared / MADE).symlink_to(arguments.prepared.resolve(), target_is_directory=True)
@@ -127,9 +128,9 @@ def finetune(
 ) -> None:
     """Train, choose, judge and write the new weights; prints how good the old and the new ones are."""
     names = {f"{pair.code} forward": pair.name for pair in pairs}
-    cases = read_cases(prepared / "pairs")
     device = choose_device("auto")
     old = Predictor.from_folder(weights, device)
+    cases = [as_seen(case, old.config.preprocess) for case in read_cases(prepared / "pairs")]
     before = _measures(
         dict.fromkeys((case.patient for case in cases), old), cases, names, old.config.point, {}
     )
@@ -178,7 +179,7 @@ def config_of(start: Path, steps: int) -> TrainConfig:
         loss="maps" if config.outputs == "maps" else "dice_ce",
         steps=steps,
         validate_steps=validations,
-        patches=OwnConfig(patch=config.windows.side),
+        patches=OwnConfig(patch=config.windows.side, match_sharpness=config.preprocess.match_sharpness),
     )
 
 

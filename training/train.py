@@ -28,13 +28,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from app.config import MAPS, Config, NetworkConfig, WindowConfig
+from app.config import MAPS, Config, NetworkConfig, PreprocessConfig, WindowConfig
 from app.errors import InputError
 from app.method import checkpoint
 from app.method.model import UNet3D
 from app.method.predictor import probabilities, sliding_window
 from training import commands, folds, operating_points, processes
-from training.cases import Case, patient_of, read_cases
+from training.cases import Case, as_seen, patient_of, read_cases
 from training.config import PAPER_RECIPE, ChallengeConfig, OwnConfig, SynthesisConfig, TrainConfig
 from training.dataset import Batch, open_stream, sample_seed, stack
 from training.loss import LOSSES
@@ -142,7 +142,10 @@ def train(
     training, held_out = folds.split(folds.of(prepared), fold) if fold is not None else ([], [])
     stream = open_stream(prepared, training, config.patches, config.seed, device)
     first_process = processes.rank() == 0
-    cases = read_cases(prepared / "pairs", held_out or None) if first_process else []
+    cases = [
+        as_seen(case, preprocess_of(config))
+        for case in (read_cases(prepared / "pairs", held_out or None) if first_process else [])
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     run = _begin(folder, config, device, start)
     trained: nn.Module = DistributedDataParallel(run.network) if processes.count() > 1 else run.network
@@ -266,6 +269,11 @@ def outputs_of(config: TrainConfig) -> Literal["new", "maps"]:
     return "maps" if config.loss == "maps" else "new"
 
 
+def preprocess_of(config: TrainConfig) -> PreprocessConfig:
+    """What is done to a pair before the network sees it."""
+    return PreprocessConfig(match_sharpness=config.patches.match_sharpness)
+
+
 def rate_of(step: int, config: TrainConfig) -> float:
     return learning_rate(
         step, config.steps, config.learning_rate, config.warmup_steps, config.decay, config.final_rate
@@ -317,7 +325,13 @@ def _validate(run: Run, cases: list[Case], config: TrainConfig, folder: Path, de
     row["seconds"] = round(time.monotonic() - before, 1)
     _log(folder / "validation.csv", row)
     windows = WindowConfig(side=config.patches.patch)
-    settings = Config(network=network.config, windows=windows, point=chosen, outputs=outputs_of(config))
+    settings = Config(
+        network=network.config,
+        preprocess=preprocess_of(config),
+        windows=windows,
+        point=chosen,
+        outputs=outputs_of(config),
+    )
     origin = _provenance(config, cases, progress.step, found)
     checkpoint.save(folder / "last.pt", network, settings, origin)
     if found > progress.best:

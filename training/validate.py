@@ -39,7 +39,7 @@ from training import (
     sheet,
     yardstick,
 )
-from training.cases import SPACING_MM, VOXEL_MM3, Case, patient_of, read_cases
+from training.cases import SPACING_MM, VOXEL_MM3, Case, as_seen, patient_of, read_cases
 from training.marks import Marked, as_unread, cut_for, left_out_cuts, marks_of
 
 POSSIBLE_FALSE_A_PAIR = 2.0  # false marks a pair above the lower cut
@@ -81,7 +81,8 @@ def validate_open(
     With `choose`, store the cuts and the calibration. With `page`, draw the contact sheet.
     """
     predictors = unseen(weights, {patient_of(case.name) for case in cases})
-    point = next(iter(predictors.values())).config.point
+    config = next(iter(predictors.values())).config
+    point, preprocess = config.point, config.preprocess
     cuts = dict.fromkeys(predictors, point.certain)
     count = len(checkpoint.lesion_networks(weights))
     own = ", ".join(f"{patient} {len(one.networks)} of {count}" for patient, one in predictors.items())
@@ -106,6 +107,7 @@ def validate_open(
         f"{share:.2f} found, {false:.2f} false marks a pair"
     )
     print("\n".join(lines), flush=True)
+    cases = [as_seen(case, preprocess) for case in cases]
     maps = {case.name: predictors[patient_of(case.name)].maps(case.channels, case.brain) for case in cases}
     points = {patient: dataclasses.replace(point, certain=cut) for patient, cut in cuts.items()}
     masks = yardstick.masks_of({name: found.new for name, found in maps.items()}, cases, points)
@@ -143,10 +145,11 @@ def unseen(weights: Path, patients: Collection[str]) -> dict[str, Predictor]:
 def mark_painted(
     predictors: Mapping[str, Predictor], cases: Sequence[Case], prepared: Path, seed: int
 ) -> list[Marked]:
-    """The marks of each case with lesions painted into it, by its patient's networks."""
+    """The marks of each case, as it was acquired, with lesions painted into it, by its patient's networks."""
     marked, read = [], reading.read_reading()
-    for pair in painting.painted(cases, prepared, seed):
-        predictor = predictors[pair.patient]
+    for painted in painting.painted(cases, prepared, seed):
+        predictor = predictors[painted.patient]
+        pair = as_seen(painted, predictor.config.preprocess)
         marked.append(marks_of(predictor(pair.channels, pair.brain), pair, predictor.config.point, read))
     return marked
 

@@ -3,6 +3,7 @@
 The order is the authors': N4 on the unmasked head, then the brain, then the intensity of each scan alone.
 """
 
+import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,16 +16,18 @@ from ..arrays import Array, Mask
 from ..config import PreprocessConfig
 from ..errors import InputError
 from ..images import grids
-from . import denoising
+from . import denoising, sharpness
 from .registration import Aligned
 
 CHANNEL_VOXELS = 3  # half the width of what is too narrow to be the edge of a scan
 MINIMUM_BRAIN_ML = 50.0  # below it, the brain was not found; a newborn's has 350 ml
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Pair:
-    """Both scans as the network sees them, on one grid."""
+    """Both scans on one grid, in the network's unit."""
 
     baseline: Array  # (z, y, x), the whole head, brain mode at 1, range [0, 3]
     followup: Array
@@ -32,10 +35,13 @@ class Pair:
     grid: sitk.Image  # places the arrays in middle space
     shared: float = 1.0  # of the brain that was found, the part that both scans show
     one_sided: Mask | None = None  # of it, what is brain in one scan's mask alone; None: nothing
+    # (z, y, x), the baseline blurred as much as the follow-up is; None: it is no sharper, or stays as it is
+    blurred: Array | None = None
 
     def channels(self) -> Array:
-        """(2, z, y, x): baseline, follow-up, 0 outside the brain."""
-        return np.stack([self.baseline, self.followup]) * self.brain
+        """(2, z, y, x), as the network sees them: baseline, follow-up, 0 outside the brain."""
+        baseline = self.baseline if self.blurred is None else self.blurred
+        return np.stack([baseline, self.followup]) * self.brain
 
 
 def to_working_grid(
@@ -111,6 +117,15 @@ def scale(baseline: sitk.Image, followup: sitk.Image, brain: Mask) -> Pair:
         brain,
         baseline,
     )
+
+
+def equally_sharp(pair: Pair) -> Pair:
+    """The pair with its baseline blurred as much as the follow-up is (app.method.sharpness)."""
+    deviations = sharpness.missing_blur(pair.baseline, pair.followup, pair.brain)
+    if not deviations.any():
+        return pair
+    logger.info("the baseline is blurred as the follow-up is, by %.1f, %.1f and %.1f voxels", *deviations)
+    return replace(pair, blurred=sharpness.blurred(pair.baseline, pair.brain, deviations))
 
 
 def nonzero_brain(baseline: sitk.Image, followup: sitk.Image) -> Mask:

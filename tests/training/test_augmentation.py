@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch import Tensor
 
-from training.augmentation import average_slices, blur, degrade, sharpen, uniform
+from training.augmentation import average_slices, blur, degrade, equally_sharp, sharpen, uniform
 from training.config import PAPER, V2, WIDE, IqdaConfig
 
 
@@ -107,3 +107,16 @@ def test_uniform_stays_in_its_range() -> None:
     drawn = [uniform(rng, 0.5, 1.75) for _ in range(200)]
     assert 0.5 <= min(drawn) < 0.6
     assert 1.65 < max(drawn) <= 1.75
+
+
+def test_a_degraded_followup_is_met_by_a_baseline_as_blurred() -> None:
+    rng = torch.Generator().manual_seed(1)
+    scan = blur(torch.randn(48, 48, 48, generator=rng), 0.6)
+    brain = torch.ones(48, 48, 48, dtype=torch.bool)
+    followup = blur(scan, 1.2)
+    baseline, same = equally_sharp([scan, followup], brain)
+    assert same is followup
+    inner = (slice(8, 40),) * 3
+    left, was = (float((other - followup)[inner].abs().mean()) for other in (baseline, scan))
+    assert left < 0.15 * was
+    assert torch.allclose(equally_sharp([followup, scan], brain)[0], followup, atol=1e-5)

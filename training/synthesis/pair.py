@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.augmentation import uniform
+from training.augmentation import equally_sharp, uniform
 from training.config import LesionConfig, SynthesisConfig
 from training.synthesis import acquisition
 from training.synthesis.anatomy import Source, look
@@ -55,6 +55,9 @@ def make_sample(source: Source, shapes: Shapes, config: SynthesisConfig, rng: to
         acquisition.rescale(scan, window.depth_mm, wanted, leftover, rng)
         for scan, wanted in zip(scans, tone, strict=True)
     ]
+
+    if config.match_sharpness:
+        scans = equally_sharp(scans, window.depth_mm > BRAIN_EDGE_MM[0])
 
     baseline, followup = painted.lesions
     new, vanished = (followup - baseline).clamp_min(0), (baseline - followup).clamp_min(0)

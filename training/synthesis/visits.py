@@ -16,7 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from app.arrays import Array, Mask
-from training.augmentation import blur, integer, uniform
+from training.augmentation import blur, equally_sharp, integer, uniform
 from training.config import SynthesisConfig
 from training.places import Bytes, depth_of, white_places
 from training.reading import maybe_new, read_reading
@@ -25,7 +25,7 @@ from training.synthesis.anatomy import Window, oblique, random_centre, upright
 from training.synthesis.distractors import add_distractors
 from training.synthesis.fields import sample
 from training.synthesis.lesions import LESION, REAL_EDGE_MM, Shapes, add_lesions
-from training.synthesis.pair import Sample, cut, hidden
+from training.synthesis.pair import BRAIN_EDGE_MM, Sample, cut, hidden
 
 OLD_Z = 1.5  # from here on white matter of both scans is an old lesion, spreads
 NEAR_OLD_VOXELS = 3  # from an old lesion, where so many times as many are painted:
@@ -106,6 +106,8 @@ def make_real_sample(visits: Visits, shapes: Shapes, config: SynthesisConfig, rn
     painted = add_lesions(window, shapes, config, changing, rng)
     scans = [add_distractors(scan, window, config.in_real_pairs, rng) for scan in painted.scans]
     scans = _degrade(scans, window, config, rng)
+    if config.match_sharpness:
+        scans = equally_sharp(scans, window.depth_mm > BRAIN_EDGE_MM[0])
     both = torch.minimum(own[0], own[1]) if own else torch.zeros_like(depth)
     before, after = (
         torch.maximum(part, both) for part in painted.lesions
