@@ -31,6 +31,8 @@ def missing_blur(baseline: Array, followup: Array, brain: Mask) -> npt.NDArray[n
     core = ndimage.binary_erosion(brain, iterations=FROM_EDGE_VOXELS)
     if np.count_nonzero(core) < FEWEST_VOXELS:
         return np.zeros(3)
+    box = ndimage.find_objects(brain.astype(np.uint8))[0]
+    baseline, followup, core = baseline[box], followup[box], core[box]
     weight = ndimage.gaussian_filter(core.astype(np.float32), SOFT_VOXELS)
     steps = np.meshgrid(*map(fft.fftfreq, weight.shape[:2]), fft.rfftfreq(weight.shape[2]), indexing="ij")
     squares = [step**2 for step in steps]

@@ -19,6 +19,7 @@ CPU = torch.device("cpu")
 QUIET = SynthesisConfig(
     patch=32,
     iqda="none",
+    match_sharpness=False,
     low=0.0,
     lesions=LesionConfig(
         lesion_free=0.0, new=(4.0,), old=(0.0,), resolving=0.0, enlarging=0.0, shrinking=0.0, erased=0.0

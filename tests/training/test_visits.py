@@ -24,7 +24,13 @@ NOTHING = DistractorConfig(
     **{field.name: 0.0 for field in dataclasses.fields(DistractorConfig)} | {"radius_mm": (8.0, 22.0)}
 )
 PLAIN = SynthesisConfig(
-    patch=32, iqda="none", low=0.0, lesions=STILL, acquisition=EXACT, in_real_pairs=NOTHING
+    patch=32,
+    iqda="none",
+    match_sharpness=False,
+    low=0.0,
+    lesions=STILL,
+    acquisition=EXACT,
+    in_real_pairs=NOTHING,
 )
 REAL_RISE = 0.75  # of a channel: 3 z
 
