@@ -62,6 +62,11 @@ def write(weights: Path, validation: Sequence[str]) -> None:
         if first.config.outputs == "maps"
         else ""
     )
+    sharpness = (
+        ", the baseline blurred as much as the follow-up is (`app.method.sharpness`)"
+        if first.config.preprocess.match_sharpness
+        else ""
+    )
     lines = [
         "# Lesion network",
         "",
@@ -72,7 +77,7 @@ def write(weights: Path, validation: Sequence[str]) -> None:
         f"| Network | `app.method.model.UNet3D`, {network.features} base features, {parameters:,} "
         f"parameters; {len(folds)} of them, averaged |",
         "| Input | both scans through `app.method.preprocessing` at "
-        f"{first.config.preprocess.spacing_mm} mm, windows of {first.config.windows.side}^3 voxels |",
+        f"{first.config.preprocess.spacing_mm} mm{sharpness}, windows of {first.config.windows.side}^3 voxels |",
         f"| Operating point | {operating_points.in_words(point)} (`app.config.OperatingPoint`) |",
         f"| Data | {data_of({path.name: fold for path, fold in zip(paths, folds, strict=True)})} |",
         "| Card | written by `python -m training.validate --card`, "
