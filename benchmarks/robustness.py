@@ -4,11 +4,11 @@ strength (the paper's claim for IQDA).
     python -m benchmarks.robustness --prepared runs/open/prepared --output robustness \\
         --weights runs/each runs/none [--painted]
 
-The networks of a folder are seeds of one recipe: each is scored alone, at the operating point that is best
-for it on the scans as they are, and the table has their means. Cases are patients 01 and 03, time order
-forward, with their derived truth, or, with `--painted`, both orders with the lesions that
-`benchmarks.painted` paints into the follow-up, before it is degraded. Windows overlap by a tenth, which costs
-a fifth of the shipped half.
+The networks of a folder are seeds or folds of one recipe: each is scored alone, at its stored operating
+point, on the patients that it was not trained on, and the table has their means. Cases are patients 01 and
+03, time order forward, with their derived truth, or, with `--painted`, both orders of all pairs with the
+lesions that `benchmarks.painted` paints into the follow-up, before it is degraded. Windows overlap by a
+tenth, which costs a fifth of the shipped half.
 """
 
 import argparse
@@ -101,10 +101,7 @@ def score_network(path: Path, cases: Sequence[Case]) -> list[dict[str, str]]:
     loaded = checkpoint.load(path)
     cases = [case for case in cases if not folds.saw(loaded.provenance, patient_of(case.name))]
     predictor = Predictor([loaded.network], loaded.config, choose_device("auto"), overlap=OVERLAP)
-    preprocess = loaded.config.preprocess
-    seen = [as_seen(case, preprocess) for case in cases]
-    as_they_are = {case.name: predictor(case.channels, case.brain) for case in seen}
-    point = operating_points.best(operating_points.table(as_they_are, seen), seen)[0]
+    point, preprocess = loaded.config.point, loaded.config.preprocess
     rows = []
     for degradation, (degrade, strengths, _) in DEGRADATIONS.items():
         for strength in strengths:
@@ -151,20 +148,22 @@ def values(
 
 
 def lines(rows: list[dict[str, str]], names: list[str]) -> list[str]:
-    """A Markdown table: mean F1 / Dice, and false lesions a case, of each folder's networks."""
+    """A Markdown table: mean F1 (the share of it that is kept) / Dice, and false lesions a case, of each
+    folder's networks.
+    """
     found = [f"| follow-up | strength | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
     for degradation, (_, strengths, unit) in DEGRADATIONS.items():
         for strength in strengths:
-            means = [
-                [
-                    np.mean(values(rows, name, degradation, strength, measure))
+            cells = []
+            for name in names:
+                f1, dice, false = (
+                    float(np.mean(values(rows, name, degradation, strength, measure)))
                     for measure in ("f1", "dice", "false")
-                ]
-                for name in names
-            ]
-            cells = " | ".join("{:.3f} / {:.3f}, {:.1f}".format(*of_folder) for of_folder in means)
+                )
+                kept = f1 / max(float(np.mean(values(rows, name, "none", 0.0, "f1"))), 1e-9)
+                cells.append(f"{f1:.3f} ({kept:.2f}) / {dice:.3f}, {false:.1f}")
             title = "as it is |" if degradation == "none" else f"{degradation} | {strength} {unit}"
-            found.append(f"| {title} | {cells} |")
+            found.append(f"| {title} | {' | '.join(cells)} |")
     return found
 
 

@@ -55,7 +55,7 @@ def test_table_and_figure(tmp_path: Path) -> None:
         if (name, strength) != ("blur", 0.75)
     ]
     assert robustness.values(rows, "w", "blur", 0.75, "f1") == pytest.approx([0.3, 0.6])
-    assert "| blur | 0.75 mm (sigma) | 0.450 / 0.450, 0.8 |" in robustness.lines(rows + others, ["w"])
+    assert "| blur | 0.75 mm (sigma) | 0.450 (2.25) / 0.450, 0.8 |" in robustness.lines(rows + others, ["w"])
     robustness.write(tmp_path / "robustness.csv", rows)
     assert (tmp_path / "robustness.csv").read_text().splitlines()[
         1
