@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from app.config import Config
 from app.files import writing
 from app.method import checkpoint
 from app.method.checkpoint import Checkpoint
@@ -48,6 +49,15 @@ def data_of(networks: Mapping[str, Checkpoint]) -> str:
     return "; ".join(f"{name}: {own}" for name, own in data.items())
 
 
+def input_of(config: Config) -> str:
+    """What the network sees, in words."""
+    same = ", the baseline blurred as much as the follow-up is" if config.preprocess.match_sharpness else ""
+    return (
+        f"both scans through `app.method.preprocessing` at {config.preprocess.spacing_mm} mm{same}; windows of "
+        f"{config.windows.side}^3 voxels"
+    )
+
+
 def write(weights: Path, validation: Sequence[str]) -> None:
     """Write `MODEL_CARD.md` beside the weights; `validation` are the lines that training.validate printed for
     them.
@@ -62,11 +72,6 @@ def write(weights: Path, validation: Sequence[str]) -> None:
         if first.config.outputs == "maps"
         else ""
     )
-    sharpness = (
-        ", the baseline blurred as much as the follow-up is (`app.method.sharpness`)"
-        if first.config.preprocess.match_sharpness
-        else ""
-    )
     lines = [
         "# Lesion network",
         "",
@@ -76,8 +81,7 @@ def write(weights: Path, validation: Sequence[str]) -> None:
         f"the baseline does not{maps} |",
         f"| Network | `app.method.model.UNet3D`, {network.features} base features, {parameters:,} "
         f"parameters; {len(folds)} of them, averaged |",
-        "| Input | both scans through `app.method.preprocessing` at "
-        f"{first.config.preprocess.spacing_mm} mm{sharpness}, windows of {first.config.windows.side}^3 voxels |",
+        f"| Input | {input_of(first.config)} |",
         f"| Operating point | {operating_points.in_words(point)} (`app.config.OperatingPoint`) |",
         f"| Data | {data_of({path.name: fold for path, fold in zip(paths, folds, strict=True)})} |",
         "| Card | written by `python -m training.validate --card`, "

@@ -12,11 +12,11 @@ import torch
 from click.testing import CliRunner
 
 from app.cli.main import main
-from app.config import Config, NetworkConfig, OperatingPoint, WindowConfig
+from app.config import Config, NetworkConfig, OperatingPoint, PreprocessConfig, WindowConfig
 from app.errors import InputError
 from app.method import checkpoint
 from app.method.model import UNet3D
-from training import finetune, own_pairs, publish, tiny
+from training import finetune, own_pairs, publish, tiny, train
 
 PATIENTS = ("001", "002", "005")  # of the made-up challenge; 005 has no new lesion
 NAMES = ("flair_time01_on_middle_space", "flair_time02_on_middle_space", "ground_truth")
@@ -41,12 +41,19 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     config = Config(
         network=NetworkConfig(features=8),
+        preprocess=PreprocessConfig(match_sharpness=True),
         windows=WindowConfig(side=32, overlap=0.0),
         point=OperatingPoint(threshold=0.5, certain=0.6),
     )
     checkpoint.save(folder / "lesions1.pt", UNet3D(config.network), config, {})
     checkpoint.copy(publish.PUBLISHED / checkpoint.BRAIN_NETWORK, folder)
     return folder
+
+
+def test_further_training_sees_pairs_as_sharp_as_the_weights_were_trained_on(start: Path) -> None:
+    path = start / "lesions1.pt"
+    config = finetune.config_of(path, steps=10)
+    assert train.preprocess_of(config) == checkpoint.load(path).config.preprocess
 
 
 def _finetune(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
