@@ -64,9 +64,8 @@ def equally_sharp(scans: Sequence[Tensor], brain: Tensor) -> list[Tensor]:
     """Baseline and follow-up with the baseline blurred as much as the follow-up is, as a whole pair is when
     lesions are looked for (app.method.sharpness).
     """
-    baseline, followup = (scan.cpu().numpy() for scan in scans)
-    inside = brain.cpu().numpy()
-    blurred = sharpness.blurred(baseline, inside, sharpness.missing_blur(baseline, followup, inside))
+    baseline, followup, inside = (values.cpu().numpy() for values in (*scans, brain))
+    blurred = sharpness.as_blurred(baseline, followup, inside)
     return [torch.from_numpy(blurred).to(scans[0].device), scans[1]]
 
 

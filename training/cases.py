@@ -88,6 +88,5 @@ def as_seen(pair: AnyPair, config: PreprocessConfig) -> AnyPair:
     if not config.match_sharpness:
         return pair
     baseline, followup = pair.channels
-    deviations = sharpness.missing_blur(baseline, followup, pair.brain)
-    blurred = sharpness.blurred(baseline, pair.brain, deviations)
+    blurred = sharpness.as_blurred(baseline, followup, pair.brain)
     return dataclasses.replace(pair, channels=np.stack([blurred, followup]))

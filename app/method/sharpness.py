@@ -20,6 +20,11 @@ FEWEST_VOXELS = 5000  # of brain: below it nothing can be said
 MOST_VOXELS = 3.0  # the strongest blur, in standard deviations: that of slices of a centimetre
 
 
+def as_blurred(baseline: Array, followup: Array, brain: Mask) -> Array:
+    """The baseline (z, y, x) blurred as much as the follow-up is; 0 outside the brain."""
+    return blurred(baseline, brain, missing_blur(baseline, followup, brain))
+
+
 def missing_blur(baseline: Array, followup: Array, brain: Mask) -> npt.NDArray[np.float64]:
     """(3,): the standard deviations in voxels, along z, y and x, of the Gaussian that blurs the baseline as
     much as the follow-up is; 0 where it is no sharper.
