@@ -123,6 +123,8 @@ def _cancel_one_at_work(results: Path, environment: dict[str, str], cancelled: l
                 continue
             if held.parent.parent == results and held.parent.name.startswith(".writing-"):
                 slurm = dict(each.decode().split("=", 1) for each in process if each.startswith(b"SLURM_"))
+                if "SLURM_ARRAY_JOB_ID" not in slurm:  # the command itself, which writes the cohort's table
+                    continue
                 job = f"{slurm['SLURM_ARRAY_JOB_ID']}_{slurm['SLURM_ARRAY_TASK_ID']}"
                 subprocess.run(["scancel", job], env=environment, check=True)
                 cancelled.append(job)
