@@ -35,7 +35,7 @@ class PreprocessConfig:
     bias_fwhm: float = 0.3  # of N4's histogram deconvolution; animaN4BiasCorrection -B
     denoising: Literal["none", "gaussian", "rician"] = "none"  # non-local means after N4
     match_histogram: bool = False  # the follow-up's intensities to the baseline's
-    match_sharpness: bool = False  # the baseline blurred as much as the follow-up is
+    match_sharpness: bool = False  # both scans show as much detail (app.method.sharpness)
 
 
 @dataclass(frozen=True)

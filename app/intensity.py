@@ -20,8 +20,12 @@ def spread(values: npt.NDArray[np.floating]) -> float:
 
 def for_network(values: Array, mode: float, spread: float) -> Array:
     """Values of a head in any unit to those that a network sees: mode at 1, one unit for four spreads."""
-    scaled = 1 + (values - mode) / (SPREADS_PER_UNIT * spread)
-    seen: Array = np.clip(scaled, DARKEST, BRIGHTEST).astype(np.float32, copy=False)
+    return in_range(1 + (values - mode) / (SPREADS_PER_UNIT * spread))
+
+
+def in_range(values: Array) -> Array:
+    """Cut to the range of what networks see."""
+    seen: Array = np.clip(values, DARKEST, BRIGHTEST).astype(np.float32, copy=False)
     return seen
 
 

@@ -61,12 +61,11 @@ def degrade_pair(scans: Sequence[Tensor], how: str, preset: str, rng: torch.Gene
 
 
 def equally_sharp(scans: Sequence[Tensor], brain: Tensor) -> list[Tensor]:
-    """Baseline and follow-up with the baseline blurred as much as the follow-up is, as a whole pair is when
-    lesions are looked for (app.method.sharpness).
+    """Baseline and follow-up with as much detail, as a whole pair has when lesions are looked for
+    (app.method.sharpness).
     """
-    baseline, followup, inside = (values.cpu().numpy() for values in (*scans, brain))
-    blurred = sharpness.as_blurred(baseline, followup, inside)
-    return [torch.from_numpy(blurred).to(scans[0].device), scans[1]]
+    arrays = (values.cpu().numpy() for values in (*scans, brain))
+    return [torch.from_numpy(scan).to(scans[0].device) for scan in sharpness.equally_sharp(*arrays)[:2]]
 
 
 def turn(volumes: Sequence[Tensor], rng: torch.Generator) -> list[Tensor]:

@@ -51,7 +51,7 @@ def data_of(networks: Mapping[str, Checkpoint]) -> str:
 
 def input_of(config: Config) -> str:
     """What the network sees, in words."""
-    same = ", the baseline blurred as much as the follow-up is" if config.preprocess.match_sharpness else ""
+    same = ", equally sharp (`app.method.sharpness`)" if config.preprocess.match_sharpness else ""
     return (
         f"both scans through `app.method.preprocessing` at {config.preprocess.spacing_mm} mm{same}; "
         f"windows of {config.windows.side}^3 voxels"

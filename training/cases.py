@@ -14,6 +14,7 @@ import numpy as np
 from app.arrays import Array, Mask
 from app.config import PreprocessConfig
 from app.errors import InputError
+from app.intensity import in_range
 from app.method import sharpness
 
 SPACING_MM, VOXEL_MM3 = (1.0, 1.0, 1.0), 1.0
@@ -88,5 +89,5 @@ def as_seen(pair: AnyPair, config: PreprocessConfig) -> AnyPair:
     if not config.match_sharpness:
         return pair
     baseline, followup = pair.channels
-    blurred = sharpness.as_blurred(baseline, followup, pair.brain)
-    return dataclasses.replace(pair, channels=np.stack([blurred, followup]))
+    equal = sharpness.equally_sharp(baseline, followup, pair.brain)[:2]
+    return dataclasses.replace(pair, channels=in_range(np.stack(equal)))

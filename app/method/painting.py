@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from ..arrays import Array, Labels, Mask
-from ..intensity import BRIGHTEST, DARKEST, SPREADS_PER_UNIT, z_of
+from ..intensity import SPREADS_PER_UNIT, in_range, z_of
 
 # White matter lies a little below the brain's mode on FLAIR; what is further off is cortex, fluid or lesion.
 WHITE_SPREADS, WHITE_REACH = -0.3, 1.3
@@ -82,7 +82,7 @@ def paint(
         labels[box][shape[part]] = len(painted)
         excess[box][shape[part]] = look.contrast / SPREADS_PER_UNIT
         free[_ball_about(spot, APART_MM / spacing_mm, scan.shape, free)] = False
-    shown = np.clip(scan + _as_scanned(excess, look, spacing_mm), DARKEST, BRIGHTEST).astype(np.float32)
+    shown = in_range(scan + _as_scanned(excess, look, spacing_mm))
     return Painted(np.where(excess.any(), shown, scan), labels, tuple(painted))
 
 

@@ -35,13 +35,16 @@ class Pair:
     grid: sitk.Image  # places the arrays in middle space
     shared: float = 1.0  # of the brain that was found, the part that both scans show
     one_sided: Mask | None = None  # of it, what is brain in one scan's mask alone; None: nothing
-    # (z, y, x), the baseline blurred as much as the follow-up is; None: it is no sharper, or stays as it is
+    # (z, y, x), the baseline blurred as much as the follow-up is after sharpening; None: it stays as it is
     blurred: Array | None = None
+    missing: sharpness.Deviations | None = None  # the blur that the follow-up had; None: it stays as it is
 
     def channels(self) -> Array:
         """(2, z, y, x), as the network sees them: baseline, follow-up, 0 outside the brain."""
-        baseline = self.baseline if self.blurred is None else self.blurred
-        return np.stack([baseline, self.followup]) * self.brain
+        baseline, followup = self.baseline, self.followup
+        if self.blurred is not None and self.missing is not None:
+            baseline, followup = self.blurred, sharpness.sharpened(followup, self.brain, self.missing)
+        return intensity.in_range(np.stack([baseline, followup]) * self.brain)
 
 
 def to_working_grid(
@@ -120,12 +123,12 @@ def scale(baseline: sitk.Image, followup: sitk.Image, brain: Mask) -> Pair:
 
 
 def equally_sharp(pair: Pair) -> Pair:
-    """The pair with its baseline blurred as much as the follow-up is (app.method.sharpness)."""
-    deviations = sharpness.missing_blur(pair.baseline, pair.followup, pair.brain)
-    if not deviations.any():
+    """The pair whose channels are equally sharp (app.method.sharpness)."""
+    baseline, _, missing = sharpness.equally_sharp(pair.baseline, pair.followup, pair.brain)
+    if not missing.any():
         return pair
-    logger.info("the baseline is blurred as the follow-up is, by %.1f, %.1f and %.1f voxels", *deviations)
-    return replace(pair, blurred=sharpness.blurred(pair.baseline, pair.brain, deviations))
+    logger.info("the follow-up is blurred by %.1f, %.1f and %.1f voxels more than the baseline", *missing)
+    return replace(pair, blurred=baseline, missing=missing)
 
 
 def nonzero_brain(baseline: sitk.Image, followup: sitk.Image) -> Mask:

@@ -1,5 +1,6 @@
 """One anatomy, blurred by known amounts: the blur is found, and both scans show as much afterwards."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from app import pipeline
 from app.arrays import Array, Mask
 from app.config import PreprocessConfig
 from app.images import grids, storage
+from app.intensity import in_range
 from app.method import preprocessing
-from app.method.sharpness import blurred, missing_blur
+from app.method.sharpness import SHARPENING, blurred, equally_sharp, missing_blur, sharpened
 from app.pipeline import Networks, Steps
 from training.augmentation import average_slices, blur
 
@@ -94,14 +96,46 @@ def test_blur_stays_within_the_brain() -> None:
     assert not found[~BRAIN].any()
 
 
+def test_an_unsharp_mask_along_blurred_axes_alone() -> None:
+    """Of a wave of k cycles a voxel the Gaussian leaves exp(-2 (pi k sigma)^2)."""
+    whole = np.ones((24,) * 3, bool)
+    frequency, sigma = 1 / 8, 1.0
+    wave = np.broadcast_to(np.cos(2 * np.pi * frequency * np.arange(24)), (24,) * 3).astype(np.float32)
+    left = np.exp(-2 * (np.pi * frequency * sigma) ** 2)
+    inner = (slice(8, 16),) * 3
+    gained = sharpened(wave, whole, np.array([0, 0, sigma]))[inner]
+    assert gained == pytest.approx((1 + SHARPENING * (1 - left)) * wave[inner], abs=1e-3)
+    assert sharpened(wave, whole, np.array([sigma, sigma, 0]))[inner] == pytest.approx(wave[inner], abs=1e-5)
+
+
+def test_what_is_cut_to_the_brain_is_blurred_alike() -> None:
+    wide = [np.pad(values, 9) for values in (SHARP, BRAIN)]
+    deviations = np.array([1.4, 0.8, 0.6])
+    assert np.array_equal(blurred(*wide, deviations)[(slice(9, -9),) * 3], blurred(SHARP, BRAIN, deviations))
+
+
+def test_both_scans_show_as_much_detail_afterwards() -> None:
+    followup = ndimage.gaussian_filter(SHARP, (1.5, 0.7, 0.7))
+    before, after, missing = equally_sharp(SHARP, followup, BRAIN)
+    assert missing == pytest.approx([1.5, 0.7, 0.7], abs=0.2)
+    assert missing_blur(before, after, BRAIN) == pytest.approx([0] * 3, abs=0.3)
+    assert missing_blur(followup, after, BRAIN) == pytest.approx([0] * 3, abs=0.01)  # it gained detail
+    assert (missing_blur(SHARP, after, BRAIN) < missing).all()
+
+
 def test_a_pair_is_equally_sharp_afterwards() -> None:
     grid = sitk.GetImageFromArray(SHARP)
-    pair = preprocessing.Pair(SHARP, blur(torch.from_numpy(SHARP), [1.5, 0.7, 0.7]).numpy(), BRAIN, grid)
-    before, after = preprocessing.equally_sharp(pair).channels()
+    sharp = in_range(1 + (SHARP - SHARP.mean()) / (4 * SHARP.std()))
+    pair = preprocessing.Pair(sharp, blur(torch.from_numpy(sharp), [1.5, 0.7, 0.7]).numpy(), BRAIN, grid)
+    equal = preprocessing.equally_sharp(pair)
+    before, after = equal.channels()
     inner = ndimage.binary_erosion(BRAIN, iterations=6)
-    left, was = (float(np.abs(scan - after)[inner].mean()) for scan in (before, SHARP))
-    assert left < 0.1 * was
-    assert preprocessing.equally_sharp(preprocessing.Pair(SHARP, SHARP, BRAIN, grid)).blurred is None
+    assert missing_blur(before, after, BRAIN) == pytest.approx([0] * 3, abs=0.3)
+    lesion = np.where(BRAIN, 0.1, 0).astype(np.float32)  # as painted for the self-grade
+    risen = dataclasses.replace(equal, followup=pair.followup + lesion).channels()
+    assert risen[1][inner] == pytest.approx(after[inner] + 0.1, abs=1e-4)
+    same = preprocessing.Pair(sharp, sharp, BRAIN, grid)
+    assert preprocessing.equally_sharp(same) is same
 
 
 @pytest.mark.parametrize("matched", [True, False])
@@ -116,6 +150,8 @@ def test_the_weights_decide_whether_the_network_sees_equal_sharpness(matched: bo
     assert (pair.blurred is not None) == matched
     seen = pair.channels()[0]
     assert (float(np.abs(seen - pair.baseline * pair.brain).max()) > 0.1) == matched
+    sharper = pair.channels()[1]
+    assert (float(np.abs(sharper - pair.followup * pair.brain).max()) > 0.1) == matched
 
 
 def test_blurred_real_scans_differ_by_so_much_more(open_data: Path) -> None:

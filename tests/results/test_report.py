@@ -97,6 +97,13 @@ def test_a_pair_that_cannot_be_compared_says_so_first(result: Result) -> None:
     assert '<li class="not-comparable">the scans show two patients</li>' in text
 
 
+def test_a_blurrier_follow_up_is_told_of(result: Result) -> None:
+    """On voxels of 1 mm."""
+    assert "Detail:" not in report.page(result)
+    blurrier = replace(result, pair=replace(result.pair, missing=np.array([1.54, 0.6, 0.0])))
+    assert "as if blurred by 1.5 mm more than the baseline" in report.page(blurrier)
+
+
 def test_what_could_have_been_missed_is_said_with_its_interval(result: Result) -> None:
     text = report.page(result)
     assert "5 of 10 of 30 mm³ (3.9 mm across) are found (95 % interval: 24 to 76 %)" in text
