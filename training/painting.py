@@ -13,6 +13,7 @@ import torch
 from scipy import ndimage
 
 from app.arrays import Array, Mask
+from app.intensity import SPREADS_PER_UNIT, in_range, z_of
 from training.augmentation import uniform
 from training.cases import Case, patient_of
 from training.places import white_places
@@ -67,7 +68,7 @@ def paint(case: Case, shapes: Shapes, rng: torch.Generator) -> Painted:
     """Draw `LESIONS` places in white matter where both scans show nothing special, and paint a lesion at
     each.
     """
-    z = [4 * (channel - 1) for channel in case.channels]
+    z = [z_of(channel) for channel in case.channels]
     known = ndimage.binary_dilation(case.truth | case.ignore, iterations=2)
     free = white_places(z, case.brain).astype(float) * ~known
     excess = torch.zeros(case.brain.shape)
@@ -94,6 +95,6 @@ def paint(case: Case, shapes: Shapes, rng: torch.Generator) -> Painted:
             excess[box] = torch.maximum(excess[box], one)
     # no lesion in fluid, and as sharp as the follow-up shows its own: it is painted on the scan as it is
     solid = 1 / (1 + np.exp(-3 * (z[1] + 1.8)))
-    followup = np.clip(1 + (z[1] + excess.numpy() * solid) / 4, 0, 3) * case.brain
+    followup = in_range(1 + (z[1] + excess.numpy() * solid) / SPREADS_PER_UNIT) * case.brain
     channels = np.stack([case.channels[0], followup]).astype(np.float32)
     return Painted(case.name, channels, case.brain, labels, inside, contrasts, known)
